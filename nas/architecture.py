@@ -149,7 +149,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class AdaptivePool:
-    """An average pooling to ``side`` x ``side`` pixels, whatever the input: auxiliary heads only."""
+    """Average pooling to ``side`` x ``side`` pixels, whatever the input: auxiliary heads only."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
