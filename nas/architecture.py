@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -28,6 +29,7 @@ FORMAT = 1
 """The version that :meth:`Architecture.to_json` writes; a newer one is refused."""
 
 MAX_CHANNELS = 65_536
+MAX_CLASSES = 1_000_000
 MAX_CELLS = 256
 MAX_OPS = 64
 
@@ -254,6 +256,20 @@ class Cell:
         if self.residual:
             return channels
         return sum(branch_channels(branch, channels) for branch in self.branches)
+
+
+def merged_branches(cell: Cell) -> dict[int, Conv]:
+    """The first convolutions that are computed as one, by their branch; none if only one could be.
+
+    They are 1x1 convolutions of stride 1, which read the cell's input. :mod:`nas.model` merges
+    them, and :mod:`nas.cost` knows their outputs to be one tensor.
+    """
+    found = {}
+    for index, branch in enumerate(cell.branches):
+        op = branch[0] if branch else None
+        if isinstance(op, Conv) and op.kernel == (1, 1) and op.stride == 1:
+            found[index] = op
+    return found if len(found) > 1 else {}
 
 
 Reduction: TypeAlias = Annotated[Pool | Conv | Cell, Field(discriminator="op")]
@@ -515,10 +531,11 @@ def op_shape(op: Conv | Pool | AdaptivePool, shape: Shape, name: str = "op") -> 
         ValueError: nothing is left of the map; the message names the op by ``name``.
     """
     height, width = op.output_side(shape.height), op.output_side(shape.width)
+    if isinstance(op, Conv):
+        return Shape(op.channels, height, width)
     if height < 1 or width < 1:
         raise ValueError(f"{name} ({op}) does not fit a map of {shape.height}x{shape.width} pixels")
-    channels = op.channels if isinstance(op, Conv) else shape.channels
-    return Shape(channels, height, width)
+    return Shape(shape.channels, height, width)
 
 
 def cell_shape(cell: Cell, shape: Shape, name: str = "cell") -> Shape:
@@ -533,11 +550,20 @@ def cell_shape(cell: Cell, shape: Shape, name: str = "cell") -> Shape:
         for position, op in enumerate(branch):
             out = op_shape(op, out, f"{name}.branches.{index}.{position}")
         outs.append(out)
+    check_one_size(name, outs)
+    return Shape(cell.output_channels(shape.channels), outs[0].height, outs[0].width)
+
+
+def check_one_size(name: str, outs: Sequence[Shape]) -> None:
+    """Refuse to concatenate the maps of a cell's branches where their sizes differ.
+
+    Raises:
+        ValueError: they do; the message names the cell by ``name``, and the sizes.
+    """
     sizes = sorted({(out.height, out.width) for out in outs})
     if len(sizes) > 1:
         shown = " and ".join(f"{height}x{width}" for height, width in sizes)
         raise ValueError(f"{name}: its branches end in maps of different sizes, {shown} pixels")
-    return Shape(cell.output_channels(shape.channels), *sizes[0])
 
 
 def cell_shapes(architecture: Architecture, image: Shape) -> list[tuple[str, Shape]]:
@@ -565,6 +591,26 @@ def cell_shapes(architecture: Architecture, image: Shape) -> list[tuple[str, Sha
     return shapes
 
 
+def check_image(image: Shape) -> None:
+    """Refuse an image without channels or pixels.
+
+    Raises:
+        ValueError: a side or the number of channels is no integer from 1.
+    """
+    for name, value in zip(Shape._fields, image, strict=True):
+        _check_integer("image", name, value, 1, MAX_CHANNELS)
+
+
+def check_classes(classes: int) -> None:
+    """Refuse what is no number of classes.
+
+    Raises:
+        ValueError: it is no integer from 1.
+    """
+    if not isinstance(classes, int) or isinstance(classes, bool) or not 1 <= classes <= MAX_CLASSES:
+        raise ValueError(f"classes must be an integer from 1 to {MAX_CLASSES:,}, not {classes!r}")
+
+
 def check(architecture: Architecture, image: Shape) -> None:
     """Refuse an image that the architecture does not fit.
 
@@ -572,8 +618,7 @@ def check(architecture: Architecture, image: Shape) -> None:
         ValueError: a window is larger than its map, branches end in maps of different sizes, or
             an auxiliary pooling does not fit; the message names the layer and the map.
     """
-    for name, value in zip(image._fields, image, strict=True):
-        _check_integer("image", name, value, 1, MAX_CHANNELS)
+    check_image(image)
     shapes = dict(cell_shapes(architecture, image))
     for index, head in enumerate(architecture.auxiliary):
         shape = shapes[f"stages.{head.stage}.{head.cell}"]
