@@ -1,0 +1,140 @@
+"""``nas cost``: what an architecture costs, by cell or by layer, from its description alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli.options import ArchitectureArgument, Json, flag
+
+if TYPE_CHECKING:
+    from nas.cost import Cost, LayerCost
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        "cost",
+        epilog="Example: nas cost googlenet --image 224 --layers",
+        short_help="What an architecture costs, by cell or layer.",
+    )(show_cost)
+
+
+def show_cost(
+    architecture: ArchitectureArgument,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="224, or channels x height x width such as 1x28x28. A preset has its own.",
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Default: 1000 for images from 128 pixels on, 10 below."
+        ),
+    ] = None,
+    auxiliary: Annotated[
+        bool, flag("--auxiliary", help="Count the auxiliary heads (training only) too.")
+    ] = False,
+    layers: Annotated[bool, flag("--layers", help="Every layer, not only the cells.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print what an architecture costs: parameters, multiply-adds (MACs), activation memory.
+
+    Counted from the description for one float32 image in evaluation mode, exactly.
+    """
+    from nas.cli.console import print_json, print_table
+    from nas.cli.inputs import default_classes, parse_image, read_architecture
+    from nas.cost import count_cost
+
+    named = read_architecture(architecture)
+    shape = parse_image(image) if image is not None else named.image
+    if shape is None:
+        raise ValueError(f"--image is needed to count {architecture}: for example --image 3x32x32")
+    num_classes = default_classes(shape) if classes is None else classes
+    cost = count_cost(named.architecture, shape, num_classes, auxiliary=auxiliary)
+    if as_json:
+        print_json(_as_data(named.name, cost, shape, num_classes, auxiliary))
+        return
+    print_table(
+        ("layer", "kind", "output", ">params", ">MACs (M)", ">memory (KiB)"),
+        _rows(cost.rows, layers),
+        title=f"{named.name} on {shape} images, {num_classes:,} classes",
+    )
+    _print_totals(cost)
+
+
+def _rows(costs: Iterable[LayerCost], layers: bool) -> list[tuple[str, ...]]:
+    """A row a cell with its totals; with ``layers`` the cell's layers indented below it."""
+    rows = []
+    for name, group in groupby(costs, key=_group_name):
+        members = list(group)
+        rows.append(_row(_total(name, members)))
+        if layers and len(members) > 1:
+            rows += [_row(row, f"  {row.name.removeprefix(name)[1:]}") for row in members]
+    return rows
+
+
+def _group_name(row: LayerCost) -> str:
+    """The cell, reduction or auxiliary head a layer belongs to; the stem and head by layer."""
+    parts = row.name.split(".")
+    depth = {"stages": 3, "reductions": 2, "auxiliary": 2}.get(parts[0], len(parts))
+    return ".".join(parts[:depth])
+
+
+def _total(name: str, rows: list[LayerCost]) -> LayerCost:
+    last = rows[-1]
+    return last._replace(
+        name=name,
+        kind=last.kind if len(rows) == 1 else f"{len(rows)} layers",
+        input=rows[0].input,
+        params=sum(row.params for row in rows),
+        macs=sum(row.macs for row in rows),
+        activation_bytes=sum(row.activation_bytes for row in rows),
+    )
+
+
+def _row(row: LayerCost, name: str | None = None) -> tuple[str, ...]:
+    return (
+        row.name if name is None else name,
+        row.kind,
+        str(row.output),
+        f"{row.params:,}",
+        f"{row.macs / 1e6:,.2f}",
+        f"{row.activation_bytes / 1024:,.1f}",
+    )
+
+
+def _print_totals(cost: Cost) -> None:
+    from nas.cli.console import print_facts, print_text
+
+    print_text()
+    print_facts(
+        {
+            "parameters": f"{cost.params:,}",
+            "MACs": f"{cost.macs:,} (multiply-adds of convolutions and linear layers)",
+            "memory": f"{cost.activation_bytes:,} bytes of activations in all (float32)",
+            "peak": f"{cost.peak_activation_bytes:,} bytes of them alive at once",
+        }
+    )
+
+
+def _as_data(
+    name: str, cost: Cost, image: object, classes: int, auxiliary: bool
+) -> dict[str, object]:
+    return {
+        "name": name,
+        "image": image,
+        "classes": classes,
+        "auxiliary": auxiliary,
+        "params": cost.params,
+        "macs": cost.macs,
+        "activation_bytes": cost.activation_bytes,
+        "peak_activation_bytes": cost.peak_activation_bytes,
+        "layers": [row._asdict() for row in cost.rows],
+    }

@@ -1,0 +1,82 @@
+"""What users type, turned into objects, or refused with one line: images and architectures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture, Shape
+
+ARCHITECTURE_FILE = "architecture.json"
+"""What an export or a trained network calls its description."""
+
+
+class NamedArchitecture(NamedTuple):
+    """An architecture with what it is called and the image it was made for, where known."""
+
+    name: str
+    architecture: Architecture
+    image: Shape | None
+
+
+def parse_image(text: str) -> Shape:
+    """``224`` (square, three channels), ``224x160`` (height x width) or ``1x28x28``.
+
+    Raises:
+        ValueError: something else; the message says what is understood.
+    """
+    from nas.architecture import Shape
+
+    if not re.fullmatch(r"[0-9]{1,5}(x[0-9]{1,5}){0,2}", text):
+        raise ValueError(f"--image must be like 224 or 3x224x224, not {text!r}")
+    sides = [int(side) for side in text.split("x")]
+    channels = sides[0] if len(sides) == 3 else 3
+    shape = Shape(channels, sides[-2] if len(sides) > 1 else sides[-1], sides[-1])
+    if min(shape) < 1:
+        raise ValueError(f"--image must have at least one pixel and one channel, not {text!r}")
+    return shape
+
+
+def default_classes(image: Shape) -> int:
+    """ImageNet's 1,000 classes for images from 128 pixels on, CIFAR-10's 10 below."""
+    return 1000 if min(image.height, image.width) >= 128 else 10
+
+
+def read_architecture(subject: str) -> NamedArchitecture:
+    """The architecture of a preset, a JSON file, or a directory that holds one.
+
+    Raises:
+        ValueError: there is none; the message names the nearest preset, or what is wrong in the
+            file and where.
+    """
+    from nas.presets import PRESET_IMAGES, PRESETS, load_preset
+
+    path = Path(subject)
+    if subject in PRESETS:
+        return NamedArchitecture(subject, load_preset(subject), PRESET_IMAGES[subject])
+    if path.is_dir():
+        path = path / ARCHITECTURE_FILE
+        if not path.is_file():
+            raise ValueError(f"{subject}: the directory holds no {ARCHITECTURE_FILE}")
+    if path.is_file():
+        name = path.parent.resolve().name if path.name == ARCHITECTURE_FILE else path.stem
+        return NamedArchitecture(name, read_architecture_file(path), None)
+    if len(path.parts) > 1 or path.suffix:
+        raise ValueError(f"{subject}: there is no such architecture file")
+    return NamedArchitecture(subject, load_preset(subject), None)
+
+
+def read_architecture_file(path: Path) -> Architecture:
+    """The architecture in a JSON file.
+
+    Raises:
+        ValueError: it is no architecture; the message names the file.
+    """
+    from nas.architecture import Architecture
+
+    try:
+        return Architecture.from_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
