@@ -1,0 +1,86 @@
+"""From words to a trial: the knee, the best, the best under a limit, or one by its number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from nas.analysis.tables import picks_table
+from nas.cost import COSTS
+from nas.quantities import format_count, parse_size, unknown_name
+
+PICKS = "knee, best, trial:N or a limit such as macs<=50M"
+
+_LIMIT = re.compile(r"\s*(\w+)\s*<=\s*([^<=]+?)\s*")
+_TRIAL = re.compile(r"trial:(\d{1,9})")
+
+
+def resolve_pick(trials: pd.DataFrame, objectives: Sequence[str], pick: str) -> int:
+    """The number of the trial that ``pick`` means.
+
+    ``knee`` bends the front most, ``best`` has the smallest error, ``trial:N`` is any trial,
+    complete or not. ``macs<=50M`` has the smallest error within limits on ``macs``, ``params``
+    or ``activation_bytes``, which need not be objectives; a comma joins several limits. Equal
+    errors go to the smaller cost. Errors are those of the validation split.
+
+    Raises:
+        ValueError: no such pick, no such trial, or nothing within the limits; the message says
+            what there is.
+    """
+    words = pick.strip()
+    number = _TRIAL.fullmatch(words)
+    if number:
+        return _numbered(trials, int(number[1]))
+    if words in ("knee", "best"):
+        table = picks_table(trials, objectives)
+        if table.empty:
+            raise ValueError(f"cannot pick the {words}: {_nothing(trials)}")
+        return int(table.loc[table["pick"] == words, "number"].iloc[0])
+    if "<=" in words:
+        return _within(trials, objectives, words)
+    raise ValueError(f"{unknown_name('pick', pick, ['knee', 'best'])}; a pick is {PICKS}")
+
+
+def _numbered(trials: pd.DataFrame, number: int) -> int:
+    if not (trials["number"] == number).any():
+        there = f"0 to {trials['number'].max()}" if len(trials) else "none yet"
+        raise ValueError(f"there is no trial {number}; the run has {there}")
+    return number
+
+
+def _within(trials: pd.DataFrame, objectives: Sequence[str], words: str) -> int:
+    within = trials[(trials["state"] == "complete") & trials["error"].notna()]
+    if within.empty:
+        raise ValueError(f"cannot pick {words}: {_nothing(trials)}")
+    for part in words.split(","):
+        name, limit = _limit(part)
+        kept = within[within[name] <= limit]
+        if kept.empty:
+            least = within.sort_values([name, "number"])[["number", name]].iloc[0]
+            raise ValueError(
+                f"no complete trial is within {words}; the least {name} is "
+                f"{format_count(least[name])} (trial {least['number']})"
+            )
+        within = kept
+    own = [name for name in objectives if name != "error"]
+    order = ["error", *own, *(name for name in COSTS if name not in own), "number"]
+    return int(within.sort_values(order)["number"].iloc[0])
+
+
+def _limit(part: str) -> tuple[str, int]:
+    match = _LIMIT.fullmatch(part)
+    if not match:
+        raise ValueError(f"a limit must read like macs<=50M, not {part.strip()!r}")
+    if match[1] not in COSTS:
+        raise ValueError(unknown_name("cost", match[1], COSTS))
+    return match[1], parse_size(match[2], match[1])
+
+
+def _nothing(trials: pd.DataFrame) -> str:
+    states = trials["state"].value_counts()
+    if states.empty:
+        return "the run has no trials yet"
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    return f"no trial is complete ({counts})"

@@ -1,0 +1,242 @@
+"""Every number that is shown, as a frame computed from a run's trials; nothing is drawn here.
+
+``trials`` is ``Run.trials`` of :mod:`nas.records`: one row a trial, errors between 0 and 1, NaN
+where a trial is not complete. All objectives are minimised. Frames go in unchanged and come out
+new, with a plain index. Left out: comparison over repeated runs, importance of choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from nas.architecture import Architecture
+from nas.cost import COSTS, count_cost
+from nas.pareto import cost_axes, hypervolume_history, knee_index, nondominated
+from nas.task import Target
+
+COST_LABELS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "activation_bytes": "activation bytes",
+    "peak_activation_bytes": "peak activation bytes",
+}
+STANDINGS = ("front", "dominated", "stopped", "failed", "running")
+"""Where a trial stands; ``stopped`` ones were given up at a rung, ``failed`` have no result."""
+
+MAX_DOMINATORS = 3
+SEED_ORIGIN = "seed:"
+
+_SHOWN = [*COSTS, "peak_activation_bytes", "epochs", "train_seconds", "origin", "reused"]
+
+
+def front_table(trials: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
+    """The front, the cheapest first: a row a trial.
+
+    Columns: ``number``, ``is_knee``, ``error``, the costs, ``epochs``, ``train_seconds``,
+    ``origin``, ``reused``, ``seed``, ``fingerprint``.
+    """
+    points = objective_points(trials, objectives)
+    knee = knee_index(points, cost_axes(objectives))
+    table = trials.assign(is_knee=np.arange(len(trials)) == (-1 if knee is None else knee))
+    columns = ["number", "is_knee", "error", *_SHOWN, "seed", "fingerprint"]
+    table = table.loc[nondominated(points), columns]
+    order = [name for name in objectives if name != "error"] + ["error", "number"]
+    return table.sort_values(order).reset_index(drop=True)
+
+
+def objective_points(trials: pd.DataFrame, objectives: Sequence[str]) -> np.ndarray:
+    """Trials by objectives, NaN in the rows that are not complete: never part of a front."""
+    points = trials[list(objectives)].to_numpy(dtype=np.float64, copy=True)
+    points[(trials["state"] != "complete").to_numpy()] = np.nan
+    return points
+
+
+def trials_table(
+    trials: pd.DataFrame, objectives: Sequence[str], curves: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Every trial with where it stands and why: what a scatter of all trials needs.
+
+    Columns: ``number``, ``standing`` (one of :data:`STANDINGS`), ``is_knee``, ``landmark`` (the
+    preset that the trial is, or ""), ``error``, ``shown_error`` (with ``curves`` the last error
+    seen of a trial that is not complete), the costs, ``epochs``, ``train_seconds``, ``origin``,
+    ``reused``, ``dominated_by`` (numbers of front trials, at most three) and ``reason``.
+    """
+    points = objective_points(trials, objectives)
+    on_front = nondominated(points)
+    knee = knee_index(points, cost_axes(objectives))
+    standing = trials["state"].map(
+        {"complete": "dominated", "pruned": "stopped", "failed": "failed", "running": "running"}
+    )
+    origin = trials["origin"].astype(str)
+    is_seed = origin.str.startswith(SEED_ORIGIN)
+    table = pd.DataFrame(
+        {
+            "number": trials["number"],
+            "standing": standing.mask(on_front, "front").astype(str),
+            "is_knee": np.arange(len(trials)) == (-1 if knee is None else knee),
+            "landmark": origin.str.removeprefix(SEED_ORIGIN).where(is_seed, ""),
+            "error": trials["error"],
+            "shown_error": trials["error"].fillna(_last_errors(trials, curves)),
+            **{name: trials[name] for name in _SHOWN},
+            "dominated_by": _dominators(trials["number"].to_numpy(), points, on_front),
+            "reason": trials["reason"],
+        }
+    )
+    return table.reset_index(drop=True)
+
+
+def _last_errors(trials: pd.DataFrame, curves: pd.DataFrame | None) -> pd.Series:
+    if curves is None or curves.empty:
+        return pd.Series(np.nan, index=trials.index)
+    last = curves.sort_values("epoch").groupby("number")["error"].last()
+    return trials["number"].map(last).astype(float)
+
+
+def _dominators(numbers: np.ndarray, points: np.ndarray, on_front: np.ndarray) -> list[str]:
+    front, front_numbers = points[on_front], numbers[on_front]
+    named = []
+    for row, inside in zip(points, on_front, strict=True):
+        if inside or np.isnan(row).any():
+            named.append("")
+            continue
+        better = (front <= row).all(axis=1) & (front < row).any(axis=1)
+        named.append(", ".join(map(str, front_numbers[better][:MAX_DOMINATORS])))
+    return named
+
+
+def picks_table(trials: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
+    """The trials that one asks for first, a row a pick: cheapest, knee, best.
+
+    Columns: ``pick``, ``number``, ``error``, the costs. Empty without a front; with one objective
+    there is no cheapest trial.
+    """
+    front = front_table(trials, objectives)
+    columns = ["pick", "number", "error", *COSTS]
+    if front.empty:
+        return pd.DataFrame(columns=columns)
+    chosen = {
+        "cheapest": front.iloc[[0]],
+        "knee": front[front["is_knee"]],
+        "best": front.sort_values(["error", *_cost_order(objectives), "number"]).iloc[[0]],
+    }
+    if len(objectives) == 1:
+        del chosen["cheapest"]
+    table = pd.concat(chosen, names=["pick"]).reset_index(level="pick")
+    return table[columns].reset_index(drop=True)
+
+
+def _cost_order(objectives: Sequence[str]) -> list[str]:
+    """Costs that settle a tie: the objectives' own, then the others."""
+    own = [name for name in objectives if name != "error"]
+    return own + [name for name in COSTS if name not in own]
+
+
+def hypervolume_table(
+    trials: pd.DataFrame,
+    objectives: Sequence[str],
+    reference: Sequence[float],
+    *,
+    log_costs: bool = True,
+) -> pd.DataFrame:
+    """The hypervolume after each trial that has ended, in the order in which they ended.
+
+    Columns: ``trials`` (ended so far), ``number``, ``finished``, ``device_seconds`` (training so
+    far, summed over devices), ``hypervolume`` (in decades of cost where ``log_costs``).
+    """
+    ended = trials[trials["state"] != "running"].sort_values(["finished", "number"])
+    axes = cost_axes(objectives) if log_costs else ()
+    volumes = hypervolume_history(objective_points(ended, objectives), reference, log_axes=axes)
+    return pd.DataFrame(
+        {
+            "trials": np.arange(1, len(ended) + 1),
+            "number": ended["number"].to_numpy(),
+            "finished": ended["finished"].to_numpy(),
+            "device_seconds": ended["train_seconds"].fillna(0).cumsum().to_numpy(),
+            "hypervolume": volumes,
+        }
+    )
+
+
+def spend_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """Where the training went, by state and in total.
+
+    Columns: ``state``, ``trials``, ``reused`` (results from the cache, trained before),
+    ``epochs``, ``train_seconds``, ``share`` (of the seconds; 0 where nothing was trained).
+    """
+    total = float(trials["train_seconds"].sum())
+    rows = []
+    for state in ("complete", "pruned", "failed", "running", "total"):
+        part = trials if state == "total" else trials[trials["state"] == state]
+        seconds = float(part["train_seconds"].sum())
+        rows.append(
+            {
+                "state": state,
+                "trials": len(part),
+                "reused": int(part["reused"].sum()),
+                "epochs": int(part.loc[~part["reused"].astype(bool), "epochs"].sum()),
+                "train_seconds": seconds,
+                "share": seconds / total if total else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def rejections_table(counts: Mapping[str, int]) -> pd.DataFrame:
+    """Proposals that cost no training: ``reason`` and ``proposals``, the most frequent first."""
+    rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return pd.DataFrame(rows, columns=["reason", "proposals"])
+
+
+def curves_table(curves: pd.DataFrame, numbers: Sequence[int]) -> pd.DataFrame:
+    """The learning curves of some trials, in their order and by epoch."""
+    order = {number: index for index, number in enumerate(numbers)}
+    chosen = curves[curves["number"].isin(order)]
+    chosen = chosen.assign(order=chosen["number"].map(order)).sort_values(["order", "epoch"])
+    return chosen.drop(columns="order").reset_index(drop=True)
+
+
+def layers_table(architecture: Architecture, target: Target) -> pd.DataFrame:
+    """The cost of each layer at the target, with its shares, without auxiliary heads.
+
+    Columns: ``name``, ``kind``, ``input``, ``output`` (shapes as text), ``params``, ``macs``,
+    ``activation_bytes``, ``macs_share``, ``params_share``.
+
+    Raises:
+        ValueError: the architecture does not fit the target.
+    """
+    cost = count_cost(architecture, target.image, target.classes)
+    table = pd.DataFrame(cost.rows, columns=list(cost.rows[0]._fields))
+    table["input"] = table["input"].map(str)
+    table["output"] = table["output"].map(str)
+    table["macs_share"] = table["macs"] / max(cost.macs, 1)
+    table["params_share"] = table["params"] / max(cost.params, 1)
+    return table
+
+
+def runs_table(
+    fronts: Mapping[str, pd.DataFrame], histories: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """Runs side by side, from their front and hypervolume tables by name.
+
+    Columns: ``run``, ``trials`` (ended), ``device_seconds``, ``front`` (its size), ``best_error``,
+    ``knee_error``, ``knee_macs`` (NaN where there is no front), ``hypervolume``.
+    """
+    rows = []
+    for name, front in fronts.items():
+        history, knee = histories[name], front[front["is_knee"]]
+        rows.append(
+            {
+                "run": name,
+                "trials": len(history),
+                "device_seconds": history["device_seconds"].max() if len(history) else 0.0,
+                "front": len(front),
+                "best_error": front["error"].min(),
+                "knee_error": knee["error"].min(),
+                "knee_macs": knee["macs"].min(),
+                "hypervolume": history["hypervolume"].max() if len(history) else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
