@@ -6,6 +6,13 @@ export loads the weights strictly.
 
 from __future__ import annotations
 
+SQUARE_KERNELS = {"{kernel}": "int", "{padding}": "kernel_size // 2"}
+ANY_KERNELS = {
+    "{kernel}": "tuple[int, int]",
+    "{padding}": "(kernel_size[0] // 2, kernel_size[1] // 2)",
+}
+"""What stands for the marks of a convolution; kernels are all square, or all (height, width)."""
+
 CONV_NORM_RELU = '''\
 class ConvNormReLU(nn.Module):
     """A convolution with "same" padding, batch norm, and a ReLU."""
@@ -14,16 +21,13 @@ class ConvNormReLU(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: {kernel},
         stride: int = 1,
     ) -> None:
         super().__init__()
-        height, width = (
-            (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        )
-        padding = (height // 2, width // 2)
+        padding = {padding}
         self.conv = nn.Conv2d(
-            in_channels, out_channels, (height, width), stride, padding, bias=False
+            in_channels, out_channels, kernel_size, stride, padding, bias=False
         )
         self.norm = nn.BatchNorm2d(out_channels, eps={eps})
 
@@ -39,15 +43,12 @@ class ConvReLU(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | tuple[int, int],
+        kernel_size: {kernel},
         stride: int = 1,
     ) -> None:
         super().__init__()
-        height, width = (
-            (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
-        )
-        padding = (height // 2, width // 2)
-        self.conv = nn.Conv2d(in_channels, out_channels, (height, width), stride, padding)
+        padding = {padding}
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.conv(x))
@@ -152,7 +153,7 @@ class AuxiliaryHead(nn.Module):
     ) -> None:
         super().__init__()
         self.pool = pool
-        self.conv = {conv}(in_channels, channels, 1)
+        self.conv = {conv}(in_channels, channels, {one})
         self.hidden = nn.Linear(features, hidden)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(hidden, num_classes)

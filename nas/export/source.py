@@ -28,6 +28,9 @@ from nas.cost import count_cost
 from nas.export import blocks
 from nas.export.layout import Group, Node, call, flat, lines
 
+MAX_CLASS_NAMES = 100
+"""More names than this stay in export.json and in the weights' metadata."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -152,7 +155,7 @@ def _constants(image: Shape, preprocessing: Preprocessing) -> str:
     if preprocessing.mean:
         words += _tuple("MEAN", [f"{value!r}" for value in preprocessing.mean])
         words += _tuple("STD", [f"{value!r}" for value in preprocessing.std])
-    if preprocessing.class_names:
+    if 0 < len(preprocessing.class_names) <= MAX_CLASS_NAMES:
         words += _tuple("CLASS_NAMES", [_quoted(name) for name in preprocessing.class_names])
     return "\n".join(words)
 
@@ -172,6 +175,14 @@ def _quoted(text: str) -> str:
 # ------------------------------------------------------------------------------- what it computes
 
 
+def _all_ops(architecture: Architecture) -> list[Op]:
+    cells = [cell for stage in architecture.stages for cell in stage]
+    cells += [item for item in architecture.reductions if isinstance(item, Cell)]
+    inside = [op for cell in cells for branch in cell.branches for op in branch]
+    between = [item for item in architecture.reductions if not isinstance(item, Cell)]
+    return [*architecture.stem, *inside, *between]
+
+
 class _Writer:
     """Writes the classes and the network of one architecture at one image."""
 
@@ -183,6 +194,8 @@ class _Writer:
         self.shapes = dict(cell_shapes(architecture, image))
         self.has_norm = architecture.norm.kind == "batch"
         self.conv_class = "ConvNormReLU" if self.has_norm else "ConvReLU"
+        kernels = [op.kernel for op in _all_ops(architecture) if isinstance(op, Conv)]
+        self.has_square_kernels = all(height == width for height, width in kernels)
 
     def classes_used(self) -> list[str]:
         """The text of the classes that the network needs, in an order that can be read."""
@@ -198,7 +211,13 @@ class _Writer:
         texts.append(blocks.HEAD if architecture.head.pool == "average" else blocks.FLATTEN_HEAD)
         if self.auxiliary:
             texts += [blocks.AUXILIARY_HEAD, blocks.LOGITS]
-        text_of = {"{eps}": repr(architecture.norm.eps), "{conv}": self.conv_class}
+        square = self.has_square_kernels
+        text_of = {
+            "{eps}": repr(architecture.norm.eps),
+            "{conv}": self.conv_class,
+            "{one}": "1" if square else "(1, 1)",
+            **(blocks.SQUARE_KERNELS if square else blocks.ANY_KERNELS),
+        }
         for mark, value in text_of.items():
             texts = [text.replace(mark, value) for text in texts]
         return [text.rstrip() for text in texts]
@@ -220,36 +239,35 @@ class _Writer:
         return "\n".join(words)
 
     def _parts(self) -> list[Node]:
+        """The statements that make the modules, stages and reductions as they follow each other."""
         architecture = self.architecture
-        stem = Group("self.stem = nn.Sequential(", self._ops(architecture.stem, self.image))
-        parts: list[Node] = [stem, Group("self.stages = nn.ModuleList([", self._stages(), "])")]
-        if architecture.reductions:
-            items = [self._reduction(index) for index in range(len(architecture.reductions))]
-            parts.append(Group("self.reductions = nn.ModuleList([", items, "])"))
-        if self.auxiliary:
-            heads = [self._auxiliary(head) for head in architecture.auxiliary]
-            parts.append(Group("self.auxiliary = nn.ModuleList([", heads, "])"))
-        return [*parts, self._head()]
-
-    def _stages(self) -> list[Node]:
+        parts: list[Node] = [
+            Group("self.stem = nn.Sequential(", self._ops(architecture.stem, self.image)),
+            "self.stages = nn.ModuleList()",
+            "self.reductions = nn.ModuleList()",
+        ]
         shape = self.shapes["stem"]
-        stages: list[Node] = []
-        for index, stage in enumerate(self.architecture.stages):
-            cells = []
+        for index, stage in enumerate(architecture.stages):
+            cells: list[Node] = []
             for position, cell in enumerate(stage):
                 out = self.shapes[f"stages.{index}.{position}"]
                 cells.append(self._cell(cell, shape, out))
                 shape = out
-            stages.append(call("nn.Sequential", *cells))
-            shape = self.shapes.get(f"reductions.{index}", shape)
-        return stages
+            parts.append(call("self.stages.append", call("nn.Sequential", *cells)))
+            if index < len(architecture.reductions):
+                out = self.shapes[f"reductions.{index}"]
+                reduction = self._reduction(architecture.reductions[index], shape, out)
+                parts.append(call("self.reductions.append", reduction))
+                shape = out
+        if self.auxiliary:
+            heads = [self._auxiliary(head) for head in architecture.auxiliary]
+            parts.append("self.auxiliary = nn.ModuleList()")
+            parts += [call("self.auxiliary.append", head) for head in heads]
+        return [*parts, self._head(shape)]
 
-    def _reduction(self, index: int) -> Node:
-        last = len(self.architecture.stages[index]) - 1
-        shape = self.shapes[f"stages.{index}.{last}"]
-        reduction = self.architecture.reductions[index]
+    def _reduction(self, reduction: Pool | Conv | Cell, shape: Shape, out: Shape) -> Node:
         if isinstance(reduction, Cell):
-            return self._cell(reduction, shape, self.shapes[f"reductions.{index}"])
+            return self._cell(reduction, shape, out)
         return self._op(reduction, shape)
 
     def _cell(self, cell: Cell, shape: Shape, out: Shape) -> Node:
@@ -274,7 +292,7 @@ class _Writer:
         stride = [f"stride={op.stride}"] if op.stride > 1 else []
         if isinstance(op, Conv):
             height, width = op.kernel
-            kernel = str(height) if height == width else f"({height}, {width})"
+            kernel = str(height) if self.has_square_kernels else f"({height}, {width})"
             return call(self.conv_class, str(shape.channels), str(op.channels), kernel, *stride)
         # torch's default stride of a pooling is its kernel, so the stride is always written.
         items = [str(op.kernel), f"stride={op.stride}"]
@@ -299,12 +317,8 @@ class _Writer:
             comment=f"after stages.{head.stage}.{head.cell}; loss weight {head.weight:g}",
         )
 
-    def _last_shape(self) -> Shape:
-        index = len(self.architecture.stages) - 1
-        return self.shapes[f"stages.{index}.{len(self.architecture.stages[index]) - 1}"]
-
-    def _head(self) -> Node:
-        head, shape = self.architecture.head, self._last_shape()
+    def _head(self, shape: Shape) -> Node:
+        head = self.architecture.head
         features = shape.channels if head.pool == "average" else shape.size
         hidden = flat(Group("[", [str(width) for width in head.hidden], "]"))
         items = [str(features), hidden, repr(head.dropout), "num_classes"]

@@ -1,0 +1,267 @@
+"""``nas show``: what a run found, what it cost, and what to do next; or one of its trials."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import Json, RunArgument
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nas.records import Run
+
+ARCHITECTURE_COLUMNS = ("macs", "params", "activation_bytes", "peak_activation_bytes")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        "show",
+        epilog="Example: nas show first --trial 12",
+        short_help="What a run found: front, picks, spend, what next.",
+    )(show)
+
+
+def show(
+    run: RunArgument,
+    trial: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Show this trial instead.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a run's front, picks, spend and rejections, and the commands to go on with."""
+    from nas.cli.console import print_json
+    from nas.records import open_run
+
+    opened = open_run(run)
+    if trial is not None:
+        opened.architecture(trial)  # says which trials there are
+        data = trial_data(opened, trial)
+        print_json(data) if as_json else print_trial(data, run)
+    elif as_json:
+        print_json({**run_data(opened), "next": next_commands(opened, run)})
+    else:
+        print_run(opened, run)
+
+
+# ------------------------------------------------------------------------------------- the run
+
+
+def run_data(run: Run) -> dict[str, Any]:
+    """What is shown of a run, as plain data with stable keys."""
+    from nas.analysis.tables import front_table, hypervolume_table, picks_table, spend_table
+
+    settings, trials = run.settings, run.trials
+    front = front_table(trials, settings.objectives)
+    history = hypervolume_table(trials, settings.objectives, settings.reference)
+    picks = picks_table(trials, settings.objectives)
+    task = json.loads(settings.task)
+    return {
+        "name": run.name,
+        "state": run.state,
+        "ended": run.ended.message if run.ended else None,
+        "space": json.loads(settings.space).get("name", ""),
+        "data": task["data"],
+        "target": task["target"],
+        "objectives": list(settings.objectives),
+        "budgets": settings.budgets,
+        "sampler": settings.sampler,
+        "seed": settings.seed,
+        "device": settings.device,
+        "created": settings.created,
+        "trials": {str(state): int(n) for state, n in trials["state"].value_counts().items()},
+        "hypervolume": float(history["hypervolume"].iloc[-1]) if len(history) else 0.0,
+        "reference": list(settings.reference),
+        "front": _records(front),
+        "picks": {str(row["pick"]): int(row["number"]) for row in _records(picks)},
+        "spend": _records(spend_table(trials)),
+        "rejections": dict(run.rejections.counts),
+    }
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def print_run(run: Run, where: str) -> None:
+    """The run on the screen, ending with commands to copy."""
+    from nas.cli.console import print_commands, print_facts, print_text
+
+    data = run_data(run)
+    print_facts(_facts(data))
+    print_text()
+    print_front(data)
+    print_text()
+    _print_spend(data)
+    _print_rejections(data)
+    print_commands("Next", next_commands(run, where))
+
+
+def _facts(data: dict[str, Any]) -> dict[str, str]:
+    trials = ", ".join(f"{count} {state}" for state, count in data["trials"].items()) or "none"
+    ended = f": {data['ended']}" if data["ended"] else ""
+    return {
+        "run": f"{data['name']} ({data['state']}{ended})",
+        "space": data["space"],
+        "data": data["data"],
+        "objectives": ", ".join(data["objectives"]),
+        "sampler": f"{data['sampler']}, seed {data['seed']}",
+        "trials": trials,
+        "hypervolume": f"{data['hypervolume']:.4f} (decades of cost; reference "
+        f"{', '.join(f'{value:g}' for value in data['reference'])})",
+    }
+
+
+def print_front(data: dict[str, Any]) -> None:
+    """The front, the cheapest first, with the picks named."""
+    from nas.cli.console import print_table, print_text
+
+    if not data["front"]:
+        print_text("There is no front yet: no trial is complete.")
+        return
+    names: dict[int, list[str]] = {}
+    for pick, number in data["picks"].items():
+        names.setdefault(number, []).append(pick)
+    print_table(
+        (">trial", ">error (%)", ">MACs (M)", ">params (K)", ">memory (KiB)", "pick", "origin"),
+        [
+            (
+                str(row["number"]),
+                f"{100 * row['error']:.2f}",
+                f"{row['macs'] / 1e6:,.2f}",
+                f"{row['params'] / 1e3:,.1f}",
+                f"{row['activation_bytes'] / 1024:,.0f}",
+                ", ".join(names.get(row["number"], [])),
+                row["origin"],
+            )
+            for row in data["front"]
+        ],
+        title=f"Front: {len(data['front'])} trials that no other beats",
+    )
+
+
+def _print_spend(data: dict[str, Any]) -> None:
+    from nas.cli.console import print_table
+    from nas.quantities import format_seconds
+
+    print_table(
+        ("trials", ">number", ">from cache", ">epochs", ">device time", ">share (%)"),
+        [
+            (
+                row["state"],
+                str(row["trials"]),
+                str(row["reused"]),
+                f"{row['epochs']:,}",
+                format_seconds(row["train_seconds"]),
+                f"{100 * row['share']:.1f}",
+            )
+            for row in data["spend"]
+            if row["trials"] or row["state"] == "total"
+        ],
+        title="Spend",
+    )
+
+
+def _print_rejections(data: dict[str, Any]) -> None:
+    from nas.analysis.tables import rejections_table
+    from nas.cli.console import print_table, print_text
+
+    if data["rejections"]:
+        print_text()
+        rows = _records(rejections_table(data["rejections"]))
+        print_table(
+            (">proposals", "rejected without training, because"),
+            [(f"{row['proposals']:,}", str(row["reason"])) for row in rows],
+        )
+
+
+def next_commands(run: Run, where: str) -> list[str]:
+    """The commands that go on from here, to be copied as they are."""
+    from nas.analysis.tables import picks_table
+    from nas.cli.words import command
+
+    settings = run.settings
+    data = json.loads(settings.task)["data"]
+    commands = []
+    if run.state == "interrupted":
+        space = json.loads(settings.space).get("name", "")
+        words = ["search", space, "--data", data, "--name", run.name, "--resume"]
+        commands.append(command(*words))
+    if not picks_table(run.trials, settings.objectives).empty:
+        trained = f"{run.path}/knee"
+        commands += [
+            command("report", where, "--out", f"{run.path}/report.html"),
+            command("train", where, "--pick", "knee", "--data", data, "--out", trained),
+            command("export", trained, "--out", f"{run.path}/export"),
+        ]
+    return commands
+
+
+# ----------------------------------------------------------------------------------- one trial
+
+
+def trial_data(run: Run, number: int) -> dict[str, Any]:
+    """What is shown of a trial, as plain data with stable keys."""
+    from nas.analysis.tables import trials_table
+
+    rows = trials_table(run.trials, run.settings.objectives, run.curves)
+    row = _records(rows[rows["number"] == number])[0]
+    curves = run.curves[run.curves["number"] == number].drop(columns="number")
+    choices = run.choices[run.choices["number"] == number].drop(columns="number").dropna(axis=1)
+    return {
+        **row,
+        "run": run.name,
+        "seed": int(run.trials.loc[run.trials["number"] == number, "seed"].iloc[0]),
+        "choices": _records(choices)[0],
+        "curve": _records(curves),
+        "architecture": json.loads(run.architecture(number).to_json()),
+    }
+
+
+def print_trial(data: dict[str, Any], where: str) -> None:
+    """One trial on the screen: where it stands and why, its network, its learning curve."""
+    from nas.architecture import Architecture
+    from nas.cli.console import print_commands, print_facts, print_table, print_text
+    from nas.cli.words import command
+
+    standing = data["standing"]
+    if data["dominated_by"]:
+        standing += f" by trials {data['dominated_by']}"
+    facts = {
+        "trial": f"{data['number']} of {data['run']}, {data['origin']}, seed {data['seed']}",
+        "standing": f"{standing}: {data['reason']}" if data["reason"] else standing,
+        "error": "not known" if data["error"] != data["error"] else f"{100 * data['error']:.2f} %",
+        "MACs": f"{data['macs']:,}",
+        "parameters": f"{data['params']:,}",
+        "memory": f"{data['activation_bytes']:,} bytes of activations, "
+        f"{data['peak_activation_bytes']:,} at the peak",
+    }
+    print_facts(facts)
+    print_text()
+    print_text(str(Architecture.from_json(json.dumps(data["architecture"]))))
+    if data["curve"]:
+        print_text()
+        print_table(
+            (">epoch", ">train loss", ">validation loss", ">error (%)", ">seconds"),
+            [
+                (
+                    str(row["epoch"]),
+                    f"{row['train_loss']:.4f}",
+                    f"{row['validation_loss']:.4f}",
+                    f"{100 * row['error']:.2f}",
+                    f"{row['train_seconds']:,.1f}",
+                )
+                for row in data["curve"]
+            ],
+        )
+    pick = f"trial:{data['number']}"
+    commands = [
+        command(
+            "export", where, "--pick", pick, "--format", "json", "--out", f"trial{data['number']}"
+        )
+    ]
+    print_commands("Next", commands)
