@@ -17,6 +17,7 @@ USER_ERRNOS = frozenset(
         errno.EACCES,
         errno.EDQUOT,
         errno.EEXIST,
+        errno.EFBIG,
         errno.EISDIR,
         errno.ELOOP,
         errno.ENAMETOOLONG,

@@ -94,8 +94,12 @@ def save_weights(
     preprocessing: Preprocessing,
     is_proxy: bool,
 ) -> None:
-    """Write the weights with their metadata."""
-    from safetensors.torch import save_file
+    """Write the weights with their metadata.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from safetensors.torch import save
 
     metadata = {
         "format": "pt",
@@ -110,4 +114,5 @@ def save_weights(
         "auxiliary": json.dumps(any(key.startswith(AUXILIARY_PREFIX) for key in weights)),
         "proxy": json.dumps(is_proxy),
     }
-    save_file({key: value.contiguous() for key, value in weights.items()}, path, metadata)
+    # Written here, not by safetensors: a full disk is then an OSError with its own words.
+    path.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, metadata))
