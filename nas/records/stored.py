@@ -1,0 +1,222 @@
+"""What is stored of a run and of a trial, as plain data; how it is laid out on disk.
+
+A run is one Optuna study. By default it is ``results/NAME/study.db`` (SQLite) with the study
+``NAME`` in it; any SQLAlchemy URL does as well. A trial's row holds the sampler's parameters,
+the objectives' values and three user attributes, each JSON:
+
+``proposal``  what was known before training: architecture, costs, fingerprints, seed, origin
+``curve``     a list of [epoch, train loss, validation loss, error, seconds], grown while it runs
+``result``    epochs, seconds, whether it came from the cache, and the reason of an end
+
+Times are local; seconds, bytes and counts are plain integers and floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import sqlalchemy
+from sqlalchemy.exc import SQLAlchemyError
+
+from nas.architecture import Architecture
+
+FORMAT = 1
+"""The version of what is written here; a newer one is refused."""
+
+DATABASE = "study.db"
+LOCK = "driver.lock"
+RESULTS = Path("results")
+
+State: TypeAlias = Literal["complete", "running", "pruned", "failed"]
+RunState: TypeAlias = Literal["running", "finished", "interrupted"]
+
+STATES: dict[str, State] = {
+    "COMPLETE": "complete",
+    "RUNNING": "running",
+    "WAITING": "running",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+}
+
+COSTS = ("macs", "params", "activation_bytes", "peak_activation_bytes")
+
+TRIAL_COLUMNS = {
+    "number": "int64",
+    "state": "str",
+    "error": "float64",
+    "macs": "int64",
+    "params": "int64",
+    "activation_bytes": "int64",
+    "peak_activation_bytes": "int64",
+    "fingerprint": "str",
+    "proxy_fingerprint": "str",
+    "seed": "int64",
+    "epochs": "int64",
+    "train_seconds": "float64",
+    "started": "datetime64[us]",
+    "finished": "datetime64[us]",
+    "reason": "str",
+    "origin": "str",
+    "reused": "bool",
+    "architecture": "str",
+}
+CURVE_COLUMNS = {
+    "number": "int64",
+    "epoch": "int64",
+    "train_loss": "float64",
+    "validation_loss": "float64",
+    "error": "float64",
+    "train_seconds": "float64",
+}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run was created with; a resumed search must agree with it.
+
+    ``space`` and ``task`` are JSON. ``reference`` is the reference point of the hypervolume, one
+    value an objective. ``evaluate`` names the caller's own function, if there was one.
+    """
+
+    space: str
+    task: str
+    objectives: tuple[str, ...]
+    reference: tuple[float, ...]
+    seed: int
+    sampler: str
+    budgets: dict[str, int]
+    created: str
+    versions: dict[str, str]
+    device: str
+    precision: str
+    evaluate: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """The settings as JSON data with a format version."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @staticmethod
+    def from_data(data: Mapping[str, Any], where: str) -> RunSettings:
+        """Read what :meth:`to_data` wrote.
+
+        Raises:
+            ValueError: a newer format, or a field is missing; the message names the run.
+        """
+        if data.get("format", 0) > FORMAT:
+            raise ValueError(
+                f"{where} has format {data['format']}, newer than this version reads ({FORMAT}); "
+                f"update the package to read it"
+            )
+        known = {item.name for item in fields(RunSettings)}
+        values = {name: value for name, value in data.items() if name in known}
+        try:
+            settings = RunSettings(**values)
+        except TypeError as error:
+            raise ValueError(f"{where} has incomplete settings: {error}") from None
+        lists = {"objectives": tuple(settings.objectives), "reference": tuple(settings.reference)}
+        return RunSettings(**{**values, **lists})
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is known of a trial before it trains.
+
+    ``costs`` are counted at the target: macs, params, activation_bytes, peak_activation_bytes.
+    ``sampler_state`` is what the sampler must find again after a resume.
+    """
+
+    architecture: Architecture
+    values: Mapping[str, Any]
+    costs: Mapping[str, int]
+    proxy_fingerprint: str
+    seed: int
+    origin: str
+    sampler_state: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: ``error`` only where it is complete, ``reason`` where it is not."""
+
+    state: State
+    error: float | None = None
+    epochs: int = 0
+    train_seconds: float = 0.0
+    reused: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Rejections:
+    """Proposals that no row was written for: how many a reason, and the last hundred.
+
+    A row of ``last`` has the trial number it was proposed for, its reason, and its values in the
+    order of the space's parameters.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    last: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.counts.values())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why the last driver stopped: ``interrupted`` runs go on with resume."""
+
+    kind: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a run is: its database, the study's name there, and its directory."""
+
+    url: str
+    name: str
+    path: Path
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, or None for a database server."""
+        url = sqlalchemy.make_url(self.url)
+        if url.get_backend_name() != "sqlite" or not url.database:
+            return None
+        return Path(url.database)
+
+    @property
+    def lock(self) -> Path:
+        """The driver's lock: in the run's directory, or beside a SQLite file that runs share."""
+        database = self.database
+        if database is None or database.parent == self.path:
+            return self.path / LOCK
+        return database.with_name(f"{database.name}.{self.name}.{LOCK}")
+
+
+def locate(name: str, results: str | Path = RESULTS, storage: str | None = None) -> Location:
+    """Where the run ``name`` is or would be; ``storage`` is a URL, None for a file of its own.
+
+    Raises:
+        ValueError: ``storage`` is no SQLAlchemy URL.
+    """
+    path = Path(results) / name
+    url = f"sqlite:///{path / DATABASE}" if storage is None else storage
+    try:
+        sqlalchemy.make_url(url)
+    except SQLAlchemyError:
+        raise ValueError(f"storage must be a URL such as sqlite:///runs.db, not {url!r}") from None
+    return Location(url, name, path)
+
+
+def cause(error: BaseException) -> str:
+    """What went wrong below SQLAlchemy and Optuna, in one line."""
+    origin = getattr(error, "orig", None) or error.__cause__ or error
+    origin = getattr(origin, "orig", None) or origin
+    return str(origin).splitlines()[0]

@@ -1,0 +1,238 @@
+"""The writing side of a run: only the driver of a search uses it.
+
+Each call is one transaction or a few; a trial is complete, with all that is known of it, or it
+still counts as running. A full or read-only disk is an ``OSError`` of one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+from sqlalchemy.exc import SQLAlchemyError
+
+from nas.records.reading import Run
+from nas.records.stored import (
+    Ended,
+    Location,
+    Outcome,
+    Proposal,
+    Rejections,
+    RunSettings,
+    State,
+    cause,
+)
+
+_OPTUNA_STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "running": TrialState.RUNNING,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class RunWriter:
+    """Writes a run's trials; one at a time may exist for a run (:mod:`nas.search.study`)."""
+
+    def __init__(
+        self,
+        location: Location,
+        objectives: Sequence[str],
+        distributions: Mapping[str, BaseDistribution],
+    ) -> None:
+        self.location = location
+        self._objectives = tuple(objectives)
+        self._distributions = dict(distributions)
+        with self._writing():
+            self._storage = RDBStorage(location.url)
+            self._study_id = self._storage.get_study_id_from_name(location.name)
+        self._trial_ids: dict[int, int] = {}
+
+    def add(
+        self, proposal: Proposal, outcome: Outcome | None = None, elapsed_seconds: float = 0.0
+    ) -> int:
+        """Write a new trial's row in one transaction and return its number.
+
+        Without an outcome the trial is running; with one (a result from the cache) it is done,
+        ``elapsed_seconds`` of driving after the study began.
+        """
+        attributes: dict[str, Any] = {"proposal": _proposal_data(proposal)}
+        state, values = TrialState.RUNNING, None
+        if outcome is not None:
+            attributes["result"] = _outcome_data(outcome, elapsed_seconds)
+            state, values = _OPTUNA_STATES[outcome.state], self._values(proposal.costs, outcome)
+        template = create_trial(
+            state=state,
+            values=values,
+            params=dict(proposal.values),
+            distributions=self._distributions,
+            user_attrs=attributes,
+            system_attrs=dict(proposal.sampler_state),
+        )
+        with self._writing():
+            trial_id = self._storage.create_new_trial(self._study_id, template)
+            number = self._storage.get_trial_number_from_id(trial_id)
+        self._trial_ids[number] = trial_id
+        return number
+
+    def set_curve(self, number: int, points: Sequence[Sequence[float | None]]) -> None:
+        """Replace the learning curve of a running trial."""
+        self._set(number, "curve", [list(point) for point in points])
+
+    def finish(
+        self, number: int, costs: Mapping[str, int], outcome: Outcome, elapsed_seconds: float
+    ) -> None:
+        """End a running trial; what is known of it is there before its state says so."""
+        self._set(number, "result", _outcome_data(outcome, elapsed_seconds))
+        with self._writing():
+            self._storage.set_trial_state_values(
+                self._trial_id(number),
+                _OPTUNA_STATES[outcome.state],
+                self._values(costs, outcome),
+            )
+
+    def interrupt(self, number: int) -> None:
+        """Note that a running trial was given up; a resumed search runs it again."""
+        self._set(number, "interrupted", datetime.now().isoformat(timespec="seconds"))
+
+    def set_rejections(self, rejections: Rejections) -> None:
+        """Replace the counts and the last of the rejected proposals."""
+        data = {"counts": rejections.counts, "last": list(rejections.last)}
+        self._set_study("rejections", data)
+
+    def set_ended(self, ended: Ended) -> None:
+        """Record why the driver stops (at its start: what is true should it be killed)."""
+        self._set_study("ended", asdict(ended))
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+    def _values(self, costs: Mapping[str, int], outcome: Outcome) -> list[float] | None:
+        if outcome.state != "complete":
+            return None
+        assert outcome.error is not None
+        known = {**costs, "error": outcome.error}
+        return [float(known[name]) for name in self._objectives]
+
+    def _trial_id(self, number: int) -> int:
+        if number not in self._trial_ids:
+            found = self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            self._trial_ids[number] = found
+        return self._trial_ids[number]
+
+    def _set(self, number: int, key: str, value: Any) -> None:
+        with self._writing():
+            self._storage.set_trial_user_attr(self._trial_id(number), key, value)
+
+    def _set_study(self, key: str, value: Any) -> None:
+        with self._writing():
+            self._storage.set_study_user_attr(self._study_id, key, value)
+
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return _writing(self.location)
+
+
+def create_run(location: Location, settings: RunSettings) -> None:
+    """Create a run's study with its settings, or nothing at all.
+
+    Raises:
+        OSError: the database cannot be written.
+    """
+    database = location.database
+    url = location.url
+    if database is not None and not database.exists():
+        # Under another name until it is whole: a driver killed here leaves no half-made run.
+        database.parent.mkdir(parents=True, exist_ok=True)
+        url = f"sqlite:///{database}.new"
+        database.with_name(f"{database.name}.new").unlink(missing_ok=True)
+    with _writing(location), _quiet():
+        storage = RDBStorage(url)
+        directions = [StudyDirection.MINIMIZE] * len(settings.objectives)
+        study_id = storage.create_new_study(directions, location.name)
+        storage.set_study_user_attr(study_id, "settings", settings.to_data())
+        storage.remove_session()
+        storage.engine.dispose()
+    if database is not None and url != location.url:
+        os.replace(f"{database}.new", database)
+
+
+def has_run(location: Location) -> bool:
+    """Whether the run exists already, or something else of its name does.
+
+    Raises:
+        OSError: the database is there and cannot be read.
+        ValueError: the database is there and is not one.
+    """
+    if location.database is not None and not location.database.exists():
+        return False
+    if location.database is None:
+        # A fresh database server has no tables yet; this makes them.
+        with _writing(location), _quiet():
+            storage = RDBStorage(location.url)
+            names = [study.study_name for study in storage.get_all_studies()]
+            storage.engine.dispose()
+        return location.name in names
+    try:
+        Run(location)
+    except ValueError as error:
+        if "holds no study" in str(error):
+            return False
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def _writing(location: Location) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise OSError(
+            f"cannot write run {location.name!r} ({location.database or location.path}): "
+            f"{cause(error)}; what was finished is kept: make room and go on with --resume"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna's "A new study created" to itself without changing its settings for others."""
+    logger = logging.getLogger("optuna")
+    level = optuna.logging.get_verbosity()
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _proposal_data(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "architecture": proposal.architecture.to_json(),
+        "fingerprint": proposal.architecture.fingerprint,
+        "proxy_fingerprint": proposal.proxy_fingerprint,
+        "costs": dict(proposal.costs),
+        "seed": proposal.seed,
+        "origin": proposal.origin,
+    }
+
+
+def _outcome_data(outcome: Outcome, elapsed_seconds: float) -> dict[str, Any]:
+    return {
+        "elapsed_seconds": elapsed_seconds,
+        "epochs": outcome.epochs,
+        "train_seconds": outcome.train_seconds,
+        "reused": outcome.reused,
+        "reason": outcome.reason,
+    }

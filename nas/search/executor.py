@@ -1,0 +1,131 @@
+"""The seam between the search and what runs trials: submit, poll, stop, close.
+
+An executor knows neither the study nor the sampler. It gets jobs and reports what became of
+them; the same (architecture, task, seed) gives the same bits on any executor and any number of
+workers. :class:`ScriptedExecutor` is the shipped double, without processes or training.
+
+``started``  a worker took the job up
+``rung``     ``result`` is that rung's; the last rung reports, too
+``done``     all epochs are trained; ``result`` is the last rung's
+``failed``   the network cannot be trained; ``reason`` says why; trying again gives the same
+``lost``     the worker died; ``reason`` has its exit code; the job may be submitted again
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from nas.architecture import Architecture
+from nas.task import Task
+
+if TYPE_CHECKING:
+    from nas.evaluate import RungResult
+
+Kind: TypeAlias = Literal["started", "rung", "done", "failed", "lost"]
+
+LAST: frozenset[Kind] = frozenset({"done", "failed", "lost"})
+"""After one of these no other report of the job comes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to run: the architecture at full width; the worker makes the proxy of it."""
+
+    number: int
+    architecture: Architecture
+    task: Task
+    seed: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a job, in the order it happened."""
+
+    number: int
+    kind: Kind
+    result: RungResult | None = None
+    reason: str = ""
+
+
+class Executor(Protocol):
+    """Runs jobs, ``capacity`` of them at a time."""
+
+    @property
+    def capacity(self) -> int:
+        """How many jobs can run at once."""
+        ...
+
+    def submit(self, job: Job) -> None:
+        """Take a job; more than ``capacity`` at a time are an error of the caller."""
+        ...
+
+    def poll(self, timeout: float) -> list[Report]:
+        """Reports since the last call; waits at most ``timeout`` seconds for the first.
+
+        Raises:
+            RuntimeError: no worker can be kept alive; the message says why.
+        """
+        ...
+
+    def stop(self, number: int) -> None:
+        """Give a job up; no report of it comes after this. Unknown numbers are ignored."""
+        ...
+
+    def close(self) -> None:
+        """End all workers at once; what still runs is given up. Calling it again does nothing."""
+        ...
+
+
+Script: TypeAlias = Callable[[Job], Sequence[Report]]
+
+
+class ScriptedExecutor:
+    """Plays what ``script(job)`` returns, one report of each running job at a poll.
+
+    After its last report a job is over. ``order`` picks which of the running jobs reports next
+    (by default all of them, the oldest first).
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        capacity: int = 1,
+        order: Callable[[list[int]], list[int]] | None = None,
+    ) -> None:
+        self.capacity = capacity
+        self.submitted: list[Job] = []
+        self.closed = False
+        self._script = script
+        self._order = order or list
+        self._running: dict[int, deque[Report]] = {}
+
+    def submit(self, job: Job) -> None:
+        """Take a job."""
+        assert not self.closed
+        assert len(self._running) < self.capacity
+        assert job.number not in self._running
+        self.submitted.append(job)
+        self._running[job.number] = deque(self._script(job))
+
+    def poll(self, timeout: float) -> list[Report]:
+        """The next report of each running job; never waits."""
+        reports = []
+        for number in self._order(list(self._running)):
+            script = self._running[number]
+            if script:
+                reports.append(script.popleft())
+                if reports[-1].kind in LAST:
+                    del self._running[number]
+        return reports
+
+    def stop(self, number: int) -> None:
+        """Forget a job."""
+        self._running.pop(number, None)
+
+    def close(self) -> None:
+        """Forget all jobs."""
+        self._running.clear()
+        self.closed = True

@@ -1,0 +1,162 @@
+"""``run_search`` and ``plan_search``: everything is checked before anything is written.
+
+A search needs a space, a task and a name; all else has defaults. Settings that are None take
+their default in a new run and the recorded value in a resumed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.architecture import Architecture
+from nas.quantities import unknown_name
+from nas.records import RESULTS, Run
+from nas.records.writing import RunWriter, create_run, has_run
+from nas.search.display import Display, NoDisplay
+from nas.search.driver import Limits, Search
+from nas.search.executor import Executor
+from nas.search.ledger import Ledger
+from nas.search.prepare import Prepared, exists_message, prepare
+from nas.search.proposals import Proposals
+from nas.search.samplers import Mirror, distributions_of
+from nas.search.study import DriverLock, function_name
+from nas.search.workers import create_executor
+from nas.space import SearchSpace
+from nas.task import Task
+
+if TYPE_CHECKING:
+    from nas.datasets import Split, TrainValidation
+    from nas.search.work import Evaluate
+
+EXECUTORS = ("local",)
+
+
+def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
+    space: SearchSpace | str | None,
+    task: Task | None,
+    *,
+    name: str,
+    results: str | Path = RESULTS,
+    objectives: Sequence[str] | None = None,
+    budgets: Mapping[str, int] | None = None,
+    sampler: str | None = None,
+    trials: int | None = 64,
+    seconds: float | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    seed: int | None = None,
+    seed_with: Sequence[str | Architecture] = (),
+    storage: str | None = None,
+    resume: bool = False,
+    executor: str | Executor = "local",
+    evaluate: Evaluate | None = None,
+    data: Split | TrainValidation | None = None,
+    display: Display | None = None,
+) -> Run:
+    """Search a space and return the run; Ctrl-C stops it cleanly.
+
+    ``space`` is a space, a shipped one's name or a file; with ``resume`` it and the task may be
+    None. ``budgets`` are hard limits at the target by cost name, beside the space's own.
+    ``trials`` counts trained trials and ``seconds`` driving time, both for the run over all
+    restarts; None is no limit. ``seed_with`` are presets or architectures to try first.
+    ``data`` stands in for the task's data set. ``evaluate(architecture, task, seed)`` returns
+    an error from 0 to 1 in place of the proxy training: with one worker (the default then) it
+    is called in this process, with more in worker processes that import its module. ``executor``
+    may be an object of your own. ``display`` shows the search; none by default.
+
+    Raises:
+        ValueError: a setting is wrong; nothing was written.
+        OSError: the study cannot be written (any more); what was finished is in it.
+        RuntimeError: no worker can be kept alive.
+    """
+    limits = _checked_limits(trials, seconds)
+    if isinstance(executor, str) and executor not in EXECUTORS:
+        raise ValueError(unknown_name("executor", executor, EXECUTORS))
+    prepared = prepare(
+        space,
+        task,
+        name=name,
+        results=results,
+        given={
+            "objectives": objectives,
+            "budgets": budgets,
+            "sampler": sampler,
+            "seed": seed,
+            "evaluate": None if evaluate is None else function_name(evaluate),
+        },
+        storage=storage,
+        resume=resume,
+        device="cpu" if evaluate is not None or not isinstance(executor, str) else device,
+        seed_with=seed_with,
+    )
+    if isinstance(executor, str):
+        runner: Executor = create_executor(
+            prepared.task, prepared.device, workers, evaluate=evaluate, data=data
+        )
+    else:
+        runner = executor
+    shown = display or NoDisplay()
+    try:
+        return _drive(prepared, limits, runner, shown)
+    finally:
+        runner.close()
+        shown.close()
+
+
+def _drive(prepared: Prepared, limits: Limits, executor: Executor, display: Display) -> Run:
+    location, settings = prepared.location, prepared.settings
+    lock = DriverLock(location)
+    try:
+        if prepared.recorded is None:
+            if has_run(location):
+                raise ValueError(exists_message(location))
+            create_run(location, settings)
+        run = Run(location)
+        mirror = Mirror(
+            prepared.space,
+            settings.objectives,
+            settings.sampler,
+            settings.seed,
+            chance=1 - 1 / prepared.task.target.classes,
+            constrained=prepared.is_constrained,
+        )
+        proposals = Proposals(
+            prepared.space,
+            prepared.judge,
+            mirror,
+            sampler=settings.sampler,
+            seed=settings.seed,
+            rejections=run.rejections,
+            given=prepared.given,
+        )
+        writer = RunWriter(location, settings.objectives, distributions_of(prepared.space))
+        try:
+            search = Search(
+                location.name,
+                prepared.task,
+                limits,
+                writer=writer,
+                executor=executor,
+                proposals=proposals,
+                ledger=Ledger(settings.objectives, settings.reference),
+                display=display,
+            )
+            search.restore(run)
+            search.run()
+        finally:
+            writer.close()
+    finally:
+        lock.release()
+    return Run(location)
+
+
+def _checked_limits(trials: int | None, seconds: float | None) -> Limits:
+    if trials is not None and (not isinstance(trials, int) or trials < 1):
+        raise ValueError(f"trials must be an integer from 1, not {trials!r}")
+    if seconds is not None and not seconds > 0:
+        raise ValueError(f"the time must be over 0 seconds, not {seconds!r}")
+    if trials is None and seconds is None:
+        raise ValueError("a search needs a limit: a number of trials, a time, or both")
+    return Limits(trials, seconds)

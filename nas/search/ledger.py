@@ -1,0 +1,124 @@
+"""What a driver knows of its run's trials: outcomes, who trained which proxy, the front.
+
+Pure bookkeeping in memory; it is rebuilt from the run at a resume. Left out: the study
+(:mod:`nas.records`) and what happens next (:mod:`nas.search.driver`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nas.architecture import Architecture
+from nas.pareto import cost_axes, hypervolume, nondominated
+from nas.records import Outcome, Proposal, Run
+from nas.records.stored import COSTS
+
+if TYPE_CHECKING:
+    from nas.evaluate import RungResult
+
+
+@dataclass
+class Trial:
+    """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs."""
+
+    proposal: Proposal
+    handle: int
+    tries: int = 0
+    started: float = 0.0
+    curve: list[list[float | None]] = field(default_factory=list)
+    last: RungResult | None = None
+
+    def begin(self, now: float) -> None:
+        """It is submitted, for the first time or again."""
+        self.tries += 1
+        self.started, self.curve, self.last = now, [], None
+
+    def add(self, result: RungResult) -> None:
+        """It passed a rung; what is not finite is not known."""
+        self.last = result
+        numbers = (result.train_loss, result.validation_loss, result.error, result.train_seconds)
+        self.curve.append([result.epoch, *(x if math.isfinite(x) else None for x in numbers)])
+
+
+class Ledger:
+    """All trials of a run by number, and what follows from their outcomes."""
+
+    def __init__(self, objectives: Sequence[str], reference: Sequence[float]) -> None:
+        self.trials: dict[int, Trial] = {}
+        self.outcomes: dict[int, Outcome] = {}
+        self.num_trained = self.num_failed = self.num_reused = 0
+        self.failures_in_a_row = 0
+        self.front, self.hypervolume, self.best_error = 0, 0.0, math.nan
+        self._objectives, self._reference = tuple(objectives), tuple(reference)
+        self._points: list[list[float]] = []
+        self._trainers: dict[str, int] = {}
+
+    def trainer_of(self, number: int) -> int:
+        """The trial whose training gives this one's result: the first with its proxy, or itself."""
+        return self._trainers.setdefault(self.trials[number].proposal.proxy_fingerprint, number)
+
+    def known_outcome(self, proxy_fingerprint: str) -> Outcome | None:
+        """The outcome that a proxy network has had already; None where it must be trained."""
+        same = self._trainers.get(proxy_fingerprint)
+        known = None if same is None else self.outcomes.get(same)
+        if known is None:
+            return None
+        if known.state != "complete":
+            return Outcome("failed", reused=True, reason=f"as trial {same}: {known.reason}")
+        reason = f"the same proxy network as trial {same}"
+        return Outcome("complete", known.error, known.epochs, reused=True, reason=reason)
+
+    def end(self, number: int, outcome: Outcome, *, measure: bool = True) -> None:
+        """Enter a trial's outcome; ``measure`` False leaves the front to :meth:`measure_front`."""
+        self.outcomes[number] = outcome
+        has_failed = outcome.state == "failed"
+        self.num_failed += has_failed
+        self.num_reused += outcome.reused
+        self.num_trained += not has_failed and not outcome.reused
+        self.failures_in_a_row = self.failures_in_a_row + 1 if has_failed else 0
+        if outcome.error is not None:
+            known: dict[str, Any] = {**self.trials[number].proposal.costs, "error": outcome.error}
+            self._points.append([float(known[name]) for name in self._objectives])
+            # NaN, the start, is not smaller than anything.
+            self.best_error = min(outcome.error, self.best_error)
+            if measure:
+                self.measure_front()
+
+    def measure_front(self) -> None:
+        """Count the front and its hypervolume."""
+        if self._points:
+            self.front = int(nondominated(self._points).sum())
+            self.hypervolume = hypervolume(
+                self._points, self._reference, log_axes=cost_axes(self._objectives)
+            )
+
+
+def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None]]:
+    """The trials of a run in order; no outcome where one was left running."""
+    values, states = run.values, run.sampler_states()
+    for row in run.trials.to_dict("records"):
+        number = int(row["number"])
+        proposal = Proposal(
+            architecture=Architecture.from_json(str(row["architecture"])),
+            values=values[number],
+            costs={name: int(row[name]) for name in COSTS},
+            proxy_fingerprint=str(row["proxy_fingerprint"]),
+            seed=int(row["seed"]),
+            origin=str(row["origin"]),
+            sampler_state=states.get(number, {}),
+        )
+        yield number, proposal, None if row["state"] == "running" else _outcome(row)
+
+
+def _outcome(row: dict[Any, Any]) -> Outcome:
+    return Outcome(
+        row["state"],
+        error=float(row["error"]) if row["state"] == "complete" else None,
+        epochs=int(row["epochs"]),
+        train_seconds=float(row["train_seconds"]),
+        reused=bool(row["reused"]),
+        reason=str(row["reason"]),
+    )

@@ -1,0 +1,247 @@
+"""Checks a search before anything is written: settings, space and task, budgets, seeds.
+
+What comes out is a :class:`Prepared` search: either new, with its settings, or a recorded run to
+go on with. Left out: beginning it (:mod:`nas.search.launch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.architecture import Architecture
+from nas.cost import COSTS
+from nas.presets import load_preset
+from nas.quantities import format_count, unknown_name
+from nas.records import Location, Run, RunSettings, locate
+from nas.records.writing import has_run
+from nas.search.proposals import MISFIT, Judge, Judged, Refusal
+from nas.search.reference import reference_point
+from nas.search.samplers import DEFAULT_SAMPLER, check_sampler
+from nas.search.study import check_name, check_objectives, check_resumed, now, versions
+from nas.search.workers import resolve_device
+from nas.space import SearchSpace
+from nas.task import Task
+
+DEFAULT_OBJECTIVES = ("error", "macs")
+NUM_DRAWN = 100
+"""Random networks that are judged before a run is created, to see whether anything fits."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A search that was checked and not yet begun."""
+
+    space: SearchSpace
+    task: Task
+    location: Location
+    settings: RunSettings
+    device: str
+    judge: Judge
+    given: list[tuple[str, Architecture]]
+    is_constrained: bool
+    recorded: Run | None
+
+
+def prepare(  # noqa: PLR0913 - see run_search
+    space: SearchSpace | str | None,
+    task: Task | None,
+    *,
+    name: str,
+    results: str | Path,
+    given: dict[str, Any],
+    storage: str | None,
+    resume: bool,
+    device: str,
+    seed_with: Sequence[str | Architecture],
+) -> Prepared:
+    """Check all of a search's settings and what follows from them; writes nothing.
+
+    Raises:
+        ValueError: one is wrong; the message names it, the rule and the value.
+    """
+    location = locate(check_name(name), results, storage)
+    _check_given(given)
+    loaded = SearchSpace.load(space) if isinstance(space, str) else space
+    recorded = _recorded(location, loaded, task, given, resume=resume)
+    if recorded is not None:
+        loaded = SearchSpace.from_json(recorded.settings.space)
+        task = Task.from_json(recorded.settings.task)
+        budgets = recorded.settings.budgets
+    else:
+        if loaded is None or task is None:
+            raise ValueError("a new run needs a space and a task")
+        budgets = _merged_budgets(loaded.budgets, given["budgets"] or {})
+    is_proxied = (recorded.settings.evaluate if recorded else given["evaluate"]) is None
+    judge = Judge(task, budgets, is_proxied=is_proxied)
+    first, is_constrained = _check_feasible(loaded, judge, budgets)
+    seeds = [*_seeds(seed_with, loaded, judge), *([] if recorded else first)]
+    device = resolve_device(device)
+    settings = (
+        _resumed_settings(recorded.settings, given["sampler"])
+        if recorded
+        else _new_settings(loaded, task, given, budgets, judge, device)
+    )
+    return Prepared(
+        space=loaded,
+        task=task,
+        location=location,
+        settings=settings,
+        device=device,
+        judge=judge,
+        given=seeds,
+        is_constrained=is_constrained,
+        recorded=recorded,
+    )
+
+
+def _check_given(given: Mapping[str, Any]) -> None:
+    if given["objectives"] is not None:
+        check_objectives(given["objectives"])
+    if given["sampler"] is not None:
+        check_sampler(given["sampler"])
+    seed = given["seed"]
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
+        raise ValueError(f"seed must be an integer from 0 to 2**32 - 1, not {seed!r}")
+    for name, limit in (given["budgets"] or {}).items():
+        if name not in COSTS:
+            raise ValueError(unknown_name("budget", name, COSTS))
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise ValueError(f"the budget of {name} must be an integer from 1, not {limit!r}")
+
+
+def _recorded(
+    location: Location,
+    space: SearchSpace | None,
+    task: Task | None,
+    given: Mapping[str, Any],
+    *,
+    resume: bool,
+) -> Run | None:
+    exists = has_run(location)
+    if exists and not resume:
+        raise ValueError(exists_message(location))
+    if not exists and resume:
+        raise ValueError(f"there is no run {location.name!r} in {location.path.parent} to resume")
+    if not resume:
+        return None
+    run = Run(location)
+    settings = {
+        "space": space.to_json() if space else None,
+        "task": task.to_json() if task else None,
+        "objectives": given["objectives"],
+        "seed": given["seed"],
+        "evaluate": given["evaluate"],
+        "budgets": _merged_budgets(
+            SearchSpace.from_json(run.settings.space).budgets, given["budgets"]
+        )
+        if given["budgets"]
+        else None,
+    }
+    check_resumed(run.settings, settings, location.name)
+    if run.settings.evaluate is not None and given["evaluate"] is None:
+        raise ValueError(
+            f"run {location.name!r} was made with your function {run.settings.evaluate}: "
+            f"give it as evaluate"
+        )
+    return run
+
+
+def exists_message(location: Location) -> str:
+    """What to say of a name that is taken."""
+    return (
+        f"run {location.name!r} exists already ({Run(location).state}); "
+        f"go on with --resume, or take another --name"
+    )
+
+
+def _merged_budgets(ours: Mapping[str, int], given: Mapping[str, int]) -> dict[str, int]:
+    """The tighter of the space's and the caller's budgets."""
+    return {
+        name: min(budgets[name] for budgets in (ours, given) if name in budgets)
+        for name in COSTS
+        if name in ours or name in given
+    }
+
+
+def _check_feasible(
+    space: SearchSpace, judge: Judge, budgets: Mapping[str, int]
+) -> tuple[list[tuple[str, Architecture]], bool]:
+    """Networks to begin with where chance finds none, and whether any may be refused.
+
+    Raises:
+        ValueError: nothing fits the task, or nothing meets a budget (with the smallest cost).
+    """
+    drawn = [space.random(np.random.default_rng([0, index])) for index in range(NUM_DRAWN)]
+    verdicts = [judge.judge(architecture) for architecture in drawn]
+    refused = [verdict for verdict in verdicts if isinstance(verdict, Refusal)]
+    is_constrained = bool(budgets) or bool(refused)
+    if len(refused) < len(verdicts):
+        return [], is_constrained
+    if all(refusal.kind == MISFIT for refusal in refused):
+        raise ValueError(
+            f"no network of space {space.name!r} fits the task: of {NUM_DRAWN} drawn, "
+            f"the first: {refused[0].reason}"
+        )
+    first = []
+    for name, limit in budgets.items():
+        architecture, least = judge.smallest(space, name)
+        if least > limit:
+            raise ValueError(
+                f"nothing in space {space.name!r} meets the budget of {format_count(limit)} "
+                f"{name}: the smallest found has {format_count(least)} ({least:,})"
+            )
+        if isinstance(judge.judge(architecture), Judged):
+            first.append((f"smallest:{name}", architecture))
+    return first, True
+
+
+def _seeds(
+    seed_with: Sequence[str | Architecture], space: SearchSpace, judge: Judge
+) -> list[tuple[str, Architecture]]:
+    seeds = []
+    for item in seed_with:
+        architecture = load_preset(item) if isinstance(item, str) else item
+        origin = f"seed:{item if isinstance(item, str) else item.fingerprint}"
+        try:
+            space.encode(architecture)
+        except ValueError as error:
+            raise ValueError(f"{origin} is not in space {space.name!r}: {error}") from None
+        verdict = judge.judge(architecture)
+        if isinstance(verdict, Refusal):
+            raise ValueError(f"{origin} cannot be searched: {verdict.reason}")
+        seeds.append((origin, architecture))
+    return seeds
+
+
+def _new_settings(
+    space: SearchSpace,
+    task: Task,
+    given: Mapping[str, Any],
+    budgets: dict[str, int],
+    judge: Judge,
+    device: str,
+) -> RunSettings:
+    objectives = tuple(given["objectives"] or DEFAULT_OBJECTIVES)
+    return RunSettings(
+        space=space.to_json(),
+        task=task.to_json(),
+        objectives=objectives,
+        reference=reference_point(space, task, objectives, budgets),
+        seed=given["seed"] or 0,
+        sampler=given["sampler"] or DEFAULT_SAMPLER,
+        budgets=budgets,
+        created=now(),
+        versions=versions(),
+        device=device,
+        precision=task.precision,
+        evaluate=given["evaluate"],
+    )
+
+
+def _resumed_settings(recorded: RunSettings, sampler: str | None) -> RunSettings:
+    return replace(recorded, sampler=sampler or recorded.sampler)

@@ -1,0 +1,219 @@
+"""Optuna's samplers over an in-memory mirror of the study: proposals before any row is written.
+
+The mirror holds all trials of the run and, as completed trials with a violated constraint, the
+proposals that a budget refused (failing them would teach the samplers nothing). Costs stand in
+it as log10, so that a decade is a decade to TPE and GP; dominance does not change. All choices
+are in every trial: Optuna's samplers see the whole flat space.
+
+A sampler is made anew for every proposal, from (seed, trial number, attempt). So a proposal
+depends on what the mirror knows and on nothing else: a resumed search goes on where it stood.
+
+Left out: what is a proposal's cost, and whether it is refused (:mod:`nas.search.proposals`).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import (
+    BaseGASampler,
+    BaseSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.trial import TrialState, create_trial
+
+from nas.quantities import unknown_name
+from nas.space import Options, SearchSpace
+
+POPULATION = 20
+"""NSGA's generations: searches of a few hundred trials have time for ten of them, not of 50."""
+
+MOST_TAUGHT = {"tpe": 300, "gp": 100}
+"""Refused proposals in the mirror at most: these samplers slow down with every trial."""
+
+VIOLATION = "violation"
+_STATE_SUFFIX = ":generation"
+
+
+class _Sobol(QMCSampler):
+    """Optuna's scrambled Sobol sequence, at a place that is told and not counted in the study."""
+
+    def __init__(self, seed: int, place: int) -> None:
+        super().__init__(
+            scramble=True,
+            seed=seed,
+            warn_asynchronous_seeding=False,
+            warn_independent_sampling=False,
+        )
+        self._place = place
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, Any]) -> int:
+        return self._place
+
+
+def _tpe(seed: int) -> BaseSampler:
+    with warnings.catch_warnings():
+        # `group` is marked experimental; it is pinned and tested here.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+
+_SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "random": lambda seed: RandomSampler(seed=seed),
+    "tpe": _tpe,
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=POPULATION),
+    "nsga3": lambda seed: NSGAIIISampler(seed=seed, population_size=POPULATION),
+    "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
+}
+
+SAMPLERS = tuple(sorted([*_SAMPLERS, "qmc"]))
+"""The names that a search may ask for."""
+
+DEFAULT_SAMPLER = "nsga2"
+
+
+def check_sampler(name: str) -> str:
+    """The name, if there is such a sampler.
+
+    Raises:
+        ValueError: there is none; the message gives the nearest.
+    """
+    if name not in SAMPLERS:
+        raise ValueError(unknown_name("sampler", name, SAMPLERS))
+    return name
+
+
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The space's parameters as Optuna's distributions, in the space's order."""
+    return {
+        name: CategoricalDistribution(parameter.values)
+        if isinstance(parameter, Options)
+        else IntDistribution(parameter.low, parameter.high, step=parameter.step)
+        for name, parameter in space.parameters.items()
+    }
+
+
+def derived_seed(*numbers: int) -> int:
+    """A seed of 32 bits from several numbers; equal numbers give equal seeds."""
+    return int(np.random.SeedSequence(list(numbers)).generate_state(1)[0])
+
+
+class Mirror:
+    """The in-memory study that a sampler learns from; handles are its own trial numbers.
+
+    ``chance`` is the error of guessing, which a failed trial counts as. ``constrained`` says
+    that proposals may be refused for their cost: then every trial carries the constraint.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        objectives: Sequence[str],
+        sampler: str,
+        seed: int,
+        *,
+        chance: float,
+        constrained: bool,
+    ) -> None:
+        self._sampler, self._seed = check_sampler(sampler), seed
+        self._objectives = tuple(objectives)
+        self._distributions = distributions_of(space)
+        self._chance, self._constrained = chance, constrained
+        self._errors: list[float] = []
+        self._costs: list[Mapping[str, int]] = []
+        self._taught = 0
+        # The study's own sampler is replaced at each proposal.
+        storage = optuna.storages.InMemoryStorage()
+        directions = [optuna.study.StudyDirection.MINIMIZE] * len(self._objectives)
+        storage.create_new_study(directions, "mirror")
+        self._study = optuna.load_study(
+            study_name="mirror", storage=storage, sampler=RandomSampler(seed=0)
+        )
+        self._asked: dict[int, optuna.Trial] = {}
+
+    def ask(self, number: int, attempt: int, place: int) -> tuple[int, dict[str, Any]]:
+        """A proposal for trial ``number`` as (handle, values); ``place`` counts all proposals."""
+        self._study.sampler = self._make_sampler(number, attempt, place)
+        trial = self._study.ask(self._distributions)
+        self._asked[trial.number] = trial
+        return trial.number, dict(trial.params)
+
+    def add(self, values: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> int:
+        """Enter a trial that the sampler did not propose now (a seed, a stored one); its handle."""
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(values),
+            distributions=self._distributions,
+            system_attrs=dict(state or {}),
+        )
+        storage = self._study._storage
+        trial_id = storage.create_new_trial(self._study._study_id, trial)
+        handle = storage.get_trial_number_from_id(trial_id)
+        self._asked[handle] = optuna.Trial(self._study, trial_id)
+        sampler = self._make_sampler(handle, 0, 0)
+        if isinstance(sampler, BaseGASampler):
+            # Without a generation NSGA would never take it as a parent.
+            sampler.get_trial_generation(self._study, storage.get_trial(trial_id))
+        return handle
+
+    def state_of(self, handle: int) -> dict[str, Any]:
+        """What must be stored of the sampler's state with this trial: its generation."""
+        attributes = self._study._storage.get_trial_system_attrs(self._asked[handle]._trial_id)
+        return {name: value for name, value in attributes.items() if name.endswith(_STATE_SUFFIX)}
+
+    def learn(self, handle: int, error: float | None, costs: Mapping[str, int]) -> None:
+        """A trial's result; None where it failed, which counts as the error of guessing."""
+        known = self._chance if error is None else error
+        self._errors.append(known)
+        self._costs.append(costs)
+        self._tell(handle, known, costs, violation=0.0)
+
+    def refuse(self, handle: int, costs: Mapping[str, int] | None, violation: float) -> None:
+        """Teach that a proposal breaks a budget by ``violation`` decades, or does not fit."""
+        if not self._constrained or self._taught >= MOST_TAUGHT.get(self._sampler, 100_000):
+            self.drop(handle)
+            return
+        self._taught += 1
+        # What the constraint says must not be said again by the objectives: values are neutral.
+        error = statistics.median(self._errors) if self._errors else self._chance
+        self._tell(handle, error, costs or self._median_costs(), violation=violation)
+
+    def drop(self, handle: int) -> None:
+        """Forget a proposal that teaches nothing: a repeat."""
+        self._study.tell(self._asked.pop(handle).number, state=TrialState.FAIL)
+
+    def _make_sampler(self, number: int, attempt: int, place: int) -> BaseSampler:
+        if self._sampler == "qmc":
+            # One sequence a search: its scrambling is the search's, only the place moves.
+            return _Sobol(derived_seed(self._seed), place)
+        return _SAMPLERS[self._sampler](derived_seed(self._seed, number, attempt))
+
+    def _tell(
+        self, handle: int, error: float, costs: Mapping[str, int], *, violation: float
+    ) -> None:
+        trial = self._asked.pop(handle)
+        if self._constrained:
+            trial.set_constraint(VIOLATION, violation)
+        values = [
+            error if name == "error" else math.log10(max(costs[name], 1))
+            for name in self._objectives
+        ]
+        self._study.tell(trial.number, values)
+
+    def _median_costs(self) -> dict[str, int]:
+        names = [name for name in self._objectives if name != "error"]
+        if not self._costs:
+            return dict.fromkeys(names, 1)
+        return {name: int(statistics.median(cost[name] for cost in self._costs)) for name in names}

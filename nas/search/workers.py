@@ -1,0 +1,122 @@
+"""Which workers a search gets: devices, their number, and what they share.
+
+Left out: the processes themselves (:mod:`nas.search.local_executor`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.search.executor import Executor
+from nas.task import Task
+
+if TYPE_CHECKING:
+    from nas.datasets import Split, TrainValidation
+    from nas.search.work import Evaluate
+
+
+def resolve_device(device: str) -> str:
+    """``cpu`` or ``cuda``; ``auto`` is CUDA where there is a GPU.
+
+    Raises:
+        ValueError: another word, or CUDA without a GPU.
+    """
+    if device == "cpu":
+        return device
+    if device not in ("auto", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, not {device!r}")
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise ValueError("device cuda: this machine has no GPU that torch can use")
+    return "cuda" if has_gpu else "cpu"
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity, and the container's share of time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, _container_cores() or cores or 1))
+
+
+def _container_cores() -> int | None:
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, int(quota) // int(period))
+
+
+def worker_devices(device: str, workers: int | None) -> list[str]:
+    """The device of each worker: one a core by default, or one a GPU.
+
+    Raises:
+        ValueError: not a number from 1, or more than there are GPUs.
+    """
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise ValueError(f"workers must be an integer from 1, not {workers!r}")
+    if device == "cpu":
+        return ["cpu"] * (workers or usable_cores())
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if workers is not None and workers > gpus:
+        raise ValueError(f"on GPUs there is one worker each: at most {gpus} workers, not {workers}")
+    return [f"cuda:{index}" for index in range(workers or gpus)]
+
+
+def create_executor(
+    task: Task,
+    device: str,
+    workers: int | None,
+    *,
+    evaluate: Evaluate | None = None,
+    data: Split | TrainValidation | None = None,
+) -> Executor:
+    """An executor on this machine; the data is loaded and shared first.
+
+    Raises:
+        ValueError: workers, data or function are wrong.
+        OSError: the data cannot be read, or does not fit the shared memory.
+    """
+    from nas.search.local_executor import InProcessExecutor, LocalExecutor
+    from nas.search.work import OwnFunction, ProxyTraining
+
+    devices = worker_devices(device, 1 if evaluate is not None and workers is None else workers)
+    if evaluate is not None:
+        own = OwnFunction(evaluate)
+        return InProcessExecutor(own) if len(devices) == 1 else LocalExecutor(own, devices)
+    split = load_training_data(task, data)
+    from nas.datasets import measure_statistics
+
+    statistics = measure_statistics(split.train)
+    shared = split.share_memory() if device == "cpu" else split
+    return LocalExecutor(ProxyTraining(shared, statistics), devices)
+
+
+def load_training_data(task: Task, data: Split | TrainValidation | None) -> TrainValidation:
+    """The task's training data at the proxy's resolution, with the validation part carved off.
+
+    Raises:
+        ValueError: there is no such data set, or the given images do not fit the task.
+    """
+    from nas.datasets import TrainValidation, carve, load_data
+
+    if isinstance(data, TrainValidation):
+        parts = data
+    else:
+        split = data or load_data(task.data, resolution=task.proxy.resolution, split="train")
+        parts = carve(split, task.validation_images)
+    if parts.train.image != task.proxy_image:
+        raise ValueError(
+            f"the images are {parts.train.image}, and the task's proxy trains on "
+            f"{task.proxy_image}: change one of them"
+        )
+    if parts.train.num_classes != task.target.classes:
+        raise ValueError(
+            f"the data has {parts.train.num_classes} classes, and the task's target "
+            f"{task.target.classes}"
+        )
+    return parts
