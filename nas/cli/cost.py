@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import ArchitectureArgument, Json, flag
+from nas.cli.options import ArchitectureArgument, Json, add_command, flag
 
 if TYPE_CHECKING:
     from nas.cost import Cost, LayerCost
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(
+    add_command(
+        app,
         "cost",
-        epilog="Example: nas cost googlenet --image 224 --layers",
-        short_help="What an architecture costs, by cell or layer.",
-    )(show_cost)
+        show_cost,
+        short="What an architecture costs, by cell or layer.",
+        example="nas cost googlenet --image 224 --layers",
+    )
 
 
 def show_cost(

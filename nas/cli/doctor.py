@@ -8,18 +8,20 @@ from typing import Any
 
 import typer
 
-from nas.cli.options import Json
+from nas.cli.options import Json, add_command
 
 PACKAGES = ("torch", "optuna", "ray", "pandas", "moocore", "plotly", "datasets", "safetensors")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(
+    add_command(
+        app,
         "doctor",
-        epilog="Example: nas doctor --json",
-        short_help="What this machine has and what will be used.",
-    )(examine)
+        examine,
+        short="What this machine has and what will be used.",
+        example="nas doctor --json",
+    )
 
 
 def examine(as_json: Json = False) -> None:
@@ -77,7 +79,9 @@ def examine_machine() -> dict[str, Any]:
 def _has_bfloat16() -> bool:
     import torch
 
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _version(package: str) -> str:
@@ -102,3 +106,16 @@ def _gpus() -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _defaults() -> dict[str, Any]:
+    """What --device, --workers and --precision become here when they are left out."""
+    from nas.search.workers import resolve_device, worker_devices
+    from nas.training.precision import resolve_precision
+
+    device = resolve_device("auto")
+    return {
+        "device": device,
+        "workers": len(worker_devices(device, None)),
+        "precision": resolve_precision("auto", device),
+    }

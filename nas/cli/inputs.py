@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Shape
+    from nas.records import Run
 
 ARCHITECTURE_FILE = "architecture.json"
 """What an export or a trained network calls its description."""
@@ -19,6 +20,16 @@ class NamedArchitecture(NamedTuple):
     name: str
     architecture: Architecture
     image: Shape | None
+
+
+class Picked(NamedTuple):
+    """A trial's architecture, with the target that the run counted its cost for."""
+
+    name: str
+    architecture: Architecture
+    image: Shape
+    classes: int
+    number: int
 
 
 def parse_image(text: str) -> Shape:
@@ -66,6 +77,41 @@ def read_architecture(subject: str) -> NamedArchitecture:
     if len(path.parts) > 1 or path.suffix:
         raise ValueError(f"{subject}: there is no such architecture file")
     return NamedArchitecture(subject, load_preset(subject), None)
+
+
+def find_run(what: str, *, is_wanted: bool) -> Run | None:
+    """The run that ``what`` names, or None where it is something else.
+
+    A preset of that name comes first, unless a run ``is_wanted``.
+
+    Raises:
+        ValueError: a run is wanted and there is none, or it cannot be read.
+    """
+    from nas.presets import PRESETS
+    from nas.records import RESULTS, open_run
+    from nas.records.stored import DATABASE
+
+    is_run = "://" in what or any(
+        (path / DATABASE).is_file() for path in (Path(what), RESULTS / what)
+    )
+    if is_wanted or (is_run and what not in PRESETS):
+        return open_run(what)
+    return None
+
+
+def trial_of_run(run: Run, pick: str) -> Picked:
+    """The architecture of the trial that ``pick`` means, at the run's target.
+
+    Raises:
+        ValueError: there is no such trial.
+    """
+    from nas.analysis.picks import resolve_pick
+    from nas.task import Task
+
+    number = resolve_pick(run.trials, run.settings.objectives, pick)
+    target = Task.from_json(run.settings.task).target
+    name = f"{run.name}-trial{number}"
+    return Picked(name, run.architecture(number), target.image, target.classes, number)
 
 
 def read_architecture_file(path: Path) -> Architecture:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import cleandoc
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +14,17 @@ def flag(*names: str, help: str, panel: str | None = None) -> Any:
     return typer.Option(*names, help=help, metavar="", show_default=False, rich_help_panel=panel)
 
 
+def add_command(
+    app: typer.Typer, name: str, function: Callable[..., None], *, short: str, example: str
+) -> None:
+    """Register a command; its docstring is the help, with the lines of a paragraph joined."""
+    paragraphs = cleandoc(function.__doc__ or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(name, help=text, short_help=short, epilog=f"Example: {example}")(function)
+
+
 Json = Annotated[bool, flag("--json", help="JSON for scripts.")]
-Device = Annotated[
-    str, typer.Option(metavar="NAME", help="auto, cpu, cuda, or one GPU such as cuda:0.")
-]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
 Results = Annotated[
     str, typer.Option(metavar="DIR", help="The directory that holds the runs' directories.")
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Json, Results
+from nas.cli.options import Json, Results, add_command
 
 if TYPE_CHECKING:
     from nas.records import RunSummary
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command(
+    add_command(
+        app,
         "runs",
-        epilog="Example: nas runs --delete first",
-        short_help="The runs there are, their state and disk use.",
-    )(list_all)
-    app.command(
+        list_all,
+        short="The runs there are, their state and disk use.",
+        example="nas runs --delete first",
+    )
+    add_command(
+        app,
         "report",
-        epilog="Example: nas report first second --out comparison.html",
-        short_help="Write one offline HTML file about runs.",
-    )(write)
+        write,
+        short="Write one offline HTML file about runs.",
+        example="nas report first second --out comparison.html",
+    )
 
 
 def list_all(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Json, RunArgument
+from nas.cli.options import Json, RunArgument, add_command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +19,13 @@ ARCHITECTURE_COLUMNS = ("macs", "params", "activation_bytes", "peak_activation_b
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command(
+    add_command(
+        app,
         "show",
-        epilog="Example: nas show first --trial 12",
-        short_help="What a run found: front, picks, spend, what next.",
-    )(show)
+        show,
+        short="What a run found: front, picks, spend, what next.",
+        example="nas show first --trial 12",
+    )
 
 
 def show(
