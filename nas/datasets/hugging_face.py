@@ -40,8 +40,10 @@ _CHUNK = 512
 class HuggingFaceSource:
     """A data set OWNER/NAME, or OWNER/NAME:CONFIG where it has several configurations."""
 
-    def __init__(self, repository: str, name: str | None = None) -> None:
+    def __init__(self, repository: str, *, name: str | None = None, hint: str = "") -> None:
+        """``name`` stands for it elsewhere; ``hint`` says what to do without a network."""
         self.name = f"hf:{repository}" if name is None else name
+        self._hint = hint
         self._path, _, self._config = repository.partition(":")
 
     def describe(self) -> DataInfo:
@@ -79,9 +81,15 @@ class HuggingFaceSource:
         files = [Path(entry["filename"]) for entry in self._data(split).cache_files]
         return file_identity([(str(path), path) for path in files])
 
+    def _load(self, split: str) -> Any:
+        try:
+            return _load(self._path, self._config or None, split)
+        except ConnectionError as error:
+            raise ConnectionError(f"{self.name}: {error}{self._hint}") from None
+
     @cached_property
     def _train(self) -> Any:
-        data = _load(self.name, self._path, self._config or None, "train")
+        data = self._load("train")
         if not len(data):
             raise ValueError(f"{self.name}: the train split has no rows")
         return data
@@ -96,7 +104,7 @@ class HuggingFaceSource:
         if self._test_name is None:
             known = ", ".join(self._train.info.splits or {})
             raise no_test_split(self.name, f"its splits are {known}")
-        return _load(self.name, self._path, self._config or None, self._test_name)
+        return self._load(self._test_name)
 
     def _data(self, split: SplitName) -> Any:
         return self._train if split == "train" else self._test
@@ -128,19 +136,19 @@ class HuggingFaceSource:
             number += table.num_rows
 
 
-def _load(name: str, path: str, config: str | None, split: str) -> Any:
+def _load(path: str, config: str | None, split: str) -> Any:
     import datasets
 
     with _offline_without_network():
         try:
             return datasets.load_dataset(path, config, split=split)
-        except ConnectionError as error:
+        except ConnectionError:
             raise ConnectionError(
-                f"{name} is not in the cache of Hugging Face datasets and "
-                f"{datasets.config.HF_ENDPOINT} cannot be reached ({_one_line(error)})"
+                f"{path} is not in the cache of Hugging Face datasets and "
+                f"{datasets.config.HF_ENDPOINT} cannot be reached"
             ) from None
         except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
-            raise ValueError(f"{name} cannot be loaded: {_one_line(error)}") from error
+            raise ValueError(f"hf:{path} cannot be loaded: {_one_line(error)}") from None
 
 
 def _one_line(error: BaseException) -> str:

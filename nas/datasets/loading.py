@@ -28,7 +28,7 @@ DATA_NAMES = (
 """The names there are; capitals stand for what you fill in."""
 
 MAX_RESOLUTION = 4_096
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", re.ASCII)
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*(:\w[\w.-]*)?", re.ASCII)
 
 
 def find_source(name: str) -> Source:
@@ -42,7 +42,8 @@ def find_source(name: str) -> Source:
     if name == "fashion-mnist":
         if has_debian_files():
             return DebianFashionMnist()
-        return HuggingFaceSource("zalando-datasets/fashion_mnist", name)
+        hint = "; install Debian's dataset-fashion-mnist, or take fashion-mnist-mini"
+        return HuggingFaceSource("zalando-datasets/fashion_mnist", name=name, hint=hint)
     kind, colon, rest = name.partition(":")
     if colon and kind == "hf":
         if not _REPOSITORY.fullmatch(rest):
