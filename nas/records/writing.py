@@ -158,7 +158,7 @@ def create_run(location: Location, settings: RunSettings) -> None:
         database.parent.mkdir(parents=True, exist_ok=True)
         url = f"sqlite:///{database}.new"
         database.with_name(f"{database.name}.new").unlink(missing_ok=True)
-    with _writing(location), _quiet():
+    with _writing(location), quiet_optuna():
         storage = RDBStorage(url)
         directions = [StudyDirection.MINIMIZE] * len(settings.objectives)
         study_id = storage.create_new_study(directions, location.name)
@@ -180,7 +180,7 @@ def has_run(location: Location) -> bool:
         return False
     if location.database is None:
         # A fresh database server has no tables yet; this makes them.
-        with _writing(location), _quiet():
+        with _writing(location), quiet_optuna():
             storage = RDBStorage(location.url)
             names = [study.study_name for study in storage.get_all_studies()]
             storage.engine.dispose()
@@ -206,7 +206,7 @@ def _writing(location: Location) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Keep Optuna's "A new study created" to itself without changing its settings for others."""
     logger = logging.getLogger("optuna")
     level = optuna.logging.get_verbosity()

@@ -27,7 +27,7 @@ from nas.search.samplers import Mirror
 from nas.space import SearchSpace, smallest
 from nas.task import Task, proxy
 
-PATIENCE = 20
+PATIENCE = 8
 LAST = 100
 
 REPEAT, MISFIT = "repeat", "does not fit"

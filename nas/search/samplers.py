@@ -35,6 +35,7 @@ from optuna.samplers import (
 from optuna.trial import TrialState, create_trial
 
 from nas.quantities import unknown_name
+from nas.records.writing import quiet_optuna
 from nas.space import Options, SearchSpace
 
 POPULATION = 20
@@ -63,16 +64,9 @@ class _Sobol(QMCSampler):
         return self._place
 
 
-def _tpe(seed: int) -> BaseSampler:
-    with warnings.catch_warnings():
-        # `group` is marked experimental; it is pinned and tested here.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
-
-
 _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "random": lambda seed: RandomSampler(seed=seed),
-    "tpe": _tpe,
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=POPULATION),
     "nsga3": lambda seed: NSGAIIISampler(seed=seed, population_size=POPULATION),
     "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
@@ -137,7 +131,8 @@ class Mirror:
         # The study's own sampler is replaced at each proposal.
         storage = optuna.storages.InMemoryStorage()
         directions = [optuna.study.StudyDirection.MINIMIZE] * len(self._objectives)
-        storage.create_new_study(directions, "mirror")
+        with quiet_optuna():
+            storage.create_new_study(directions, "mirror")
         self._study = optuna.load_study(
             study_name="mirror", storage=storage, sampler=RandomSampler(seed=0)
         )
@@ -195,10 +190,13 @@ class Mirror:
         self._study.tell(self._asked.pop(handle).number, state=TrialState.FAIL)
 
     def _make_sampler(self, number: int, attempt: int, place: int) -> BaseSampler:
-        if self._sampler == "qmc":
-            # One sequence a search: its scrambling is the search's, only the place moves.
-            return _Sobol(derived_seed(self._seed), place)
-        return _SAMPLERS[self._sampler](derived_seed(self._seed, number, attempt))
+        with warnings.catch_warnings():
+            # QMC and TPE's `group` are marked experimental; they are pinned and tested here.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            if self._sampler == "qmc":
+                # One sequence a search: its scrambling is the search's, only the place moves.
+                return _Sobol(derived_seed(self._seed), place)
+            return _SAMPLERS[self._sampler](derived_seed(self._seed, number, attempt))
 
     def _tell(
         self, handle: int, error: float, costs: Mapping[str, int], *, violation: float
