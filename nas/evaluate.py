@@ -1,0 +1,200 @@
+"""(architecture, task, seed) -> an error, rung by rung: what every executor runs.
+
+An :class:`Evaluation` trains the architecture's proxy. It can be stopped at any rung, saved,
+loaded in another process and taken up again: the bits that follow are the same. Left out: which
+trials go on (:mod:`nas.search`) and full training (:mod:`nas.training.full`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from nas.architecture import Architecture
+from nas.cost import count_cost
+from nas.datasets import Statistics, TrainValidation
+from nas.task import Task, proxy
+from nas.training.failures import TrainingFailed, memory_failures
+from nas.training.loop import Plan, Training
+
+
+@dataclass(frozen=True, slots=True)
+class RungResult:
+    """What is known at a rung.
+
+    ``epoch`` is 1-based; ``train_loss`` is the last epoch's mean (main classifier, with label
+    smoothing, while it learnt); ``validation_loss`` is without smoothing; ``error`` is 1 - top-1.
+    ``train_seconds`` and ``images_seen`` add up from the start; the seconds hold all that the
+    trial took: building, training and validation.
+    """
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    error: float
+    train_seconds: float
+    images_seen: int
+
+
+class EvaluationFailed(Exception):  # noqa: N818 - a failed trial is a result, not a bug
+    """The trial cannot go on; ``reason`` says why in one line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Evaluation:
+    """One trial: an architecture's proxy, trained to the task's rungs one after the other.
+
+    ``data`` lies on ``device`` (it is moved there if not) at the task's proxy resolution. On a
+    processor everything runs on one thread: small networks gain little from a second one, and
+    the bits do not depend on the number of cores.
+
+    Raises:
+        ValueError: the architecture or the images do not fit the task.
+        EvaluationFailed: the network does not fit the memory.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        task: Task,
+        seed: int,
+        data: TrainValidation,
+        statistics: Statistics,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        start = time.perf_counter()
+        self.task = task
+        self.seed = seed
+        self.device = torch.device(device)
+        self.proxy = proxy(architecture, task)
+        _check_images(data, task)
+        self._data = data.to(self.device)
+        self._results: list[RungResult] = []
+        self._train_losses: list[float] = []
+        plan = Plan(task.recipe, task.precision, task.proxy.epochs, task.proxy.images)
+        with self._guarded():
+            self._training = Training(self.proxy, self._data.train, statistics, plan, seed)
+        self._seconds = time.perf_counter() - start
+
+    @property
+    def done(self) -> bool:
+        """Whether the last rung was reached."""
+        return len(self._results) == len(self.task.rungs)
+
+    @property
+    def results(self) -> tuple[RungResult, ...]:
+        """The rungs so far: the trial's curve."""
+        return tuple(self._results)
+
+    @property
+    def train_losses(self) -> tuple[float, ...]:
+        """The mean training loss of every epoch so far."""
+        return tuple(self._train_losses)
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The proxy network as it stands, in training mode or not."""
+        return self._training.network
+
+    def advance(self) -> RungResult:
+        """Train to the next rung and validate there.
+
+        Raises:
+            EvaluationFailed: a loss that is not finite, or out of memory.
+            ValueError: the last rung was reached before.
+        """
+        if self.done:
+            raise ValueError(f"the evaluation is done: its last rung is {self.task.rungs[-1]}")
+        start = time.perf_counter()
+        with self._guarded():
+            while self._training.epoch < self.task.rungs[len(self._results)]:
+                self._train_losses.append(self._training.run_epoch().loss)
+            validation = self._training.validate(self._data.validation)
+        self._seconds += time.perf_counter() - start
+        epoch = self._training.epoch
+        result = RungResult(
+            epoch=epoch,
+            train_loss=self._train_losses[-1],
+            validation_loss=validation.loss,
+            error=validation.error,
+            train_seconds=self._seconds,
+            images_seen=epoch * self._training.batches.images_per_epoch,
+        )
+        self._results.append(result)
+        return result
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the trial goes on from, copied to the host: tensors, numbers, lists, strings.
+
+        ``torch.save`` writes it and ``torch.load(weights_only=True)`` reads it.
+        """
+        return {
+            **self._identity(),
+            "training": self._training.state_dict(),
+            "results": [asdict(result) for result in self._results],
+            "train_losses": list(self._train_losses),
+            "train_seconds": self._seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where :meth:`state_dict` was taken, bit for bit.
+
+        Raises:
+            ValueError: the state is that of another proxy, task or seed; the message says which.
+        """
+        for name, value in self._identity().items():
+            if state.get(name) != value:
+                raise ValueError(
+                    f"the saved evaluation has another {name}: {state.get(name)!r}, not {value!r}"
+                )
+        with self._guarded():
+            self._training.load_state_dict(state["training"])
+        self._results = [RungResult(**result) for result in state["results"]]
+        self._train_losses = list(state["train_losses"])
+        self._seconds = state["train_seconds"]
+
+    def _identity(self) -> dict[str, str | int]:
+        return {"proxy": self.proxy.fingerprint, "task": self.task.fingerprint, "seed": self.seed}
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """One thread on a processor; failures of numbers and memory become the trial's."""
+        try:
+            with _one_thread(self.device), memory_failures(self._need):
+                yield
+        except TrainingFailed as failure:
+            raise EvaluationFailed(failure.reason) from failure
+
+    def _need(self) -> str:
+        batch = self.task.recipe.batch_size
+        image, classes = self.task.proxy_image, len(self._data.train.class_names)
+        cost = count_cost(self.proxy, image, classes, auxiliary=True, dtype=self.task.precision)
+        mebibytes = cost.activation_bytes * batch / 2**20
+        return f"a batch of {batch} images has about {mebibytes:,.0f} MiB of activations"
+
+
+def _check_images(data: TrainValidation, task: Task) -> None:
+    for split in (data.train, data.validation):
+        if split.image != task.proxy_image:
+            raise ValueError(f"the images are {split.image}, the task's {task.proxy_image}")
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

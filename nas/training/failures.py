@@ -1,0 +1,45 @@
+"""What ends a training for good, with a reason that can be shown: numbers or memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class TrainingFailed(Exception):  # noqa: N818 - a training that fails is a result, not a bug
+    """The training cannot go on; ``reason`` says why in one line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@contextmanager
+def memory_failures(need: Callable[[], str]) -> Iterator[None]:
+    """Turn a device's or the host's "out of memory" into :class:`TrainingFailed`.
+
+    ``need`` says what the training needs in all; the allocator's own request is added to it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        request = _refused_request(error)
+        if request is None:
+            raise
+        raise TrainingFailed(f"out of memory: {request}; {need()}") from error
+
+
+def _refused_request(error: BaseException) -> str | None:
+    """What the allocator was asked for, or None where the error is about something else."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        found = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
+        return f"{found[1]} were refused" if found else "the device refused"
+    # The processor's allocator raises a plain RuntimeError.
+    found = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes", text)
+    if found:
+        return f"{int(found[1]) / 2**20:,.0f} MiB were refused"
+    return "the host refused" if isinstance(error, MemoryError) else None

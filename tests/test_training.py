@@ -1,0 +1,343 @@
+"""The parts of a training: rates, order, seeds, optimiser, step, validation, failures."""
+
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from small_training import IMAGE, small_architecture, small_data
+from torch import Tensor, nn
+from torch.nn import functional
+
+from nas.datasets.augment import normalise
+from nas.model import Network, build
+from nas.task import RECIPES, Recipe, Steps, Triangle
+from nas.training import precision as precision_module
+from nas.training.failures import TrainingFailed, memory_failures
+from nas.training.loop import Plan, Training
+from nas.training.optimizer import create_optimizer, load_momentum, momentum_state, set_rate
+from nas.training.order import Batches, epoch_order
+from nas.training.precision import resolve_precision
+from nas.training.schedule import learning_rate
+from nas.training.seeds import derive_seed, generator, seeded
+from nas.training.step import TrainingStep
+from nas.training.validation import validate
+
+DEFAULT = RECIPES["default"]
+
+
+def recipe_with(**changes: object) -> Recipe:
+    return DEFAULT.model_copy(update=changes)
+
+
+# The learning rate
+
+
+def test_the_triangle_rises_to_the_peak_and_falls_to_nothing() -> None:
+    recipe = recipe_with(learning_rate=1.0, schedule=Triangle(warmup=0.25))
+    rates = [learning_rate(recipe, step, 10, 2) for step in range(20)]
+    # Steps of 1/20 at their middles: 1/40 of 10/40 on the way up, 39/40 on the way down.
+    assert rates[:5] == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+    assert rates[5] == pytest.approx(0.5 * 29 / 15)
+    assert rates[19] == pytest.approx((1 / 40) / 0.75)
+    assert sum(rates) / 20 == pytest.approx(0.5)
+
+
+def test_without_warmup_the_triangle_starts_at_the_top() -> None:
+    recipe = recipe_with(learning_rate=1.0, schedule=Triangle(warmup=0.0))
+    assert learning_rate(recipe, 0, 10, 1) == pytest.approx(0.95)
+
+
+def test_the_papers_rate_falls_by_four_percent_every_eight_epochs() -> None:
+    recipe = recipe_with(learning_rate=0.01, schedule=Steps(factor=0.96, epochs=8))
+    epochs = [learning_rate(recipe, epoch * 5, 5, 100) for epoch in (0, 7, 8, 15, 16)]
+    assert epochs == pytest.approx([0.01, 0.01, 0.0096, 0.0096, 0.009216])
+
+
+# The order of images
+
+
+def test_an_epoch_is_whole_batches_and_a_small_set_is_one() -> None:
+    assert Batches.plan(100, 32) == Batches(100, 32, 3)
+    assert Batches.plan(100, 32, 64) == Batches(100, 32, 2)
+    assert Batches.plan(10, 32) == Batches(10, 10, 1)
+    assert Batches.plan(10, 32, 25) == Batches(10, 25, 1)
+
+
+def test_epochs_go_on_through_permutations_of_all_images() -> None:
+    batches = Batches.plan(10, 4, 8)
+    rows = torch.cat([epoch_order(batches, 3, epoch).flatten() for epoch in range(5)])
+    for start in range(0, 40, 10):
+        assert sorted(rows[start : start + 10].tolist()) == list(range(10))
+    assert rows[:10].tolist() != rows[10:20].tolist()
+
+
+def test_an_epoch_longer_than_the_set_passes_images_again() -> None:
+    rows = epoch_order(Batches.plan(10, 5, 25), 0, 0).flatten().tolist()
+    assert set(Counter(rows).values()) == {2, 3}
+
+
+def test_the_order_is_the_seeds() -> None:
+    batches = Batches.plan(50, 10)
+    assert torch.equal(epoch_order(batches, 1, 2), epoch_order(batches, 1, 2))
+    assert not torch.equal(epoch_order(batches, 1, 2), epoch_order(batches, 2, 2))
+    assert not torch.equal(epoch_order(batches, 1, 2), epoch_order(batches, 1, 3))
+
+
+# Seeds
+
+
+def test_seeds_differ_by_every_word_and_never_change() -> None:
+    assert derive_seed(0, "weights") == 5_147_875_554_478_041_081
+    seeds = {derive_seed(0), derive_seed(1), derive_seed(0, "a"), derive_seed(0, "a", 1)}
+    assert len(seeds) == 4
+    draws = [torch.rand(3, generator=generator(0, "a")) for _ in range(2)]
+    assert torch.equal(*draws)
+
+
+def test_seeding_a_block_leaves_the_global_state_alone() -> None:
+    before = torch.get_rng_state()
+    with seeded(1, "dropout", device=torch.device("cpu")):
+        first = torch.rand(4)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    with seeded(1, "dropout", device=torch.device("cpu")):
+        assert torch.equal(torch.rand(4), first)
+
+
+# The optimiser
+
+
+def network_of(seed: int = 0, **changes: object) -> Network:
+    return build(replace(small_architecture(), **changes), IMAGE, 4, seed=seed)  # type: ignore[arg-type]
+
+
+def test_weights_decay_and_norms_and_biases_do_not() -> None:
+    network = network_of()
+    optimizer = create_optimizer(
+        network, recipe_with(weight_decay=0.1, momentum=0.0, nesterov=False)
+    )
+    set_rate(optimizer, 0.5)
+    before = {name: item.detach().clone() for name, item in network.named_parameters()}
+    for item in network.parameters():
+        item.grad = torch.zeros_like(item)
+    optimizer.step()
+    for name, item in network.named_parameters():
+        decays = name.endswith("weight") and "norm" not in name
+        torch.testing.assert_close(item, before[name] * (0.95 if decays else 1.0))
+
+
+def test_the_fused_step_is_nesterovs() -> None:
+    network = nn.Linear(3, 2, bias=False)
+    optimizer = create_optimizer(network, recipe_with(momentum=0.9, weight_decay=0.01))
+    weight, buffer = network.weight.detach().clone(), torch.zeros(2, 3)
+    for step, rate in enumerate([0.1, 0.3, 0.2]):
+        gradient = torch.full((2, 3), 1.0 + step)
+        network.weight.grad = gradient.clone()
+        set_rate(optimizer, rate)
+        optimizer.step()
+        slope = gradient + 0.01 * weight
+        buffer = 0.9 * buffer + slope if step else slope.clone()
+        weight = weight - rate * (slope + 0.9 * buffer)
+        torch.testing.assert_close(network.weight.detach(), weight)
+
+
+def test_momentum_is_saved_and_put_back() -> None:
+    one, two = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
+    first, second = create_optimizer(one, DEFAULT), create_optimizer(two, DEFAULT)
+    assert momentum_state(first) == []
+    for item in one.parameters():
+        item.grad = torch.randn_like(item)
+    first.step()
+    load_momentum(second, momentum_state(first))
+    saved, loaded = momentum_state(first), momentum_state(second)
+    assert len(saved) == 2
+    assert all(map(torch.equal, saved, loaded))
+    load_momentum(second, [])
+    assert momentum_state(second) == []
+    with pytest.raises(ValueError, match="another network"):
+        load_momentum(create_optimizer(nn.Conv2d(2, 4, 3), DEFAULT), saved)
+
+
+# The step
+
+
+def test_the_gradient_is_that_of_the_weighted_sum_of_smoothed_losses() -> None:
+    images, labels = torch.randn(8, 1, 12, 12), torch.arange(8) % 4
+    bare = small_architecture(dropout=0.0)
+    bare = replace(bare, auxiliary=(replace(bare.auxiliary[0], dropout=0.0),))
+    network, twin = build(bare, IMAGE, 4, seed=1), build(bare, IMAGE, 4, seed=1)
+    recipe = recipe_with(learning_rate=1.0, momentum=0.0, nesterov=False, weight_decay=0.0)
+    step = TrainingStep(network, recipe, "float32", (0.3,))
+    loss = step(images, labels)
+
+    logits = twin.forward_with_auxiliary(images)
+    main = functional.cross_entropy(logits.main, labels, label_smoothing=0.1)
+    other = functional.cross_entropy(logits.auxiliary[0], labels, label_smoothing=0.1)
+    (main + 0.3 * other).backward()
+    assert loss.item() == pytest.approx(main.item(), rel=1e-6)
+    for mine, theirs in zip(network.parameters(), twin.parameters(), strict=True):
+        assert theirs.grad is not None
+        torch.testing.assert_close(mine.detach(), theirs.detach() - theirs.grad)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_weights_in_float32() -> None:
+    network = network_of()
+    seen: list[torch.dtype] = []
+    network.stages[0][0].register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    step = TrainingStep(network, DEFAULT, "bfloat16", (0.3,))
+    step(torch.randn(8, 1, 12, 12), torch.arange(8) % 4)
+    assert seen == [torch.bfloat16]
+    assert {item.dtype for item in network.parameters()} == {torch.float32}
+
+
+# The loop
+
+
+def training_of(seed: int = 0, **changes: object) -> Training:
+    data, statistics = small_data()
+    plan = Plan(recipe_with(**{"batch_size": 32, **changes}), "float32", epochs=6, images=96)
+    return Training(small_architecture(), data.train, statistics, plan, seed)
+
+
+def weights_of(training: Training) -> list[Tensor]:
+    return [item.detach().clone() for item in training.network.state_dict().values()]
+
+
+def test_training_learns_and_uses_channels_last() -> None:
+    data, _ = small_data()
+    training = training_of()
+    assert training.network.stem[0].conv.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr]
+    losses = [training.run_epoch().loss for _ in range(6)]
+    assert losses[-1] < losses[0] - 0.3
+    assert training.validate(data.validation).error < 0.3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 0.01},
+        {"momentum": 0.5},
+        {"nesterov": False},
+        {"weight_decay": 0.1},
+        {"schedule": Steps(factor=0.5, epochs=1)},
+        {"label_smoothing": 0.0},
+        {"norm_momentum": 0.5},
+        {"augment": "none"},
+        {"batch_size": 16},
+    ],
+)
+def test_every_setting_of_a_recipe_matters(change: dict[str, object]) -> None:
+    one, two = training_of(), training_of(**change)
+    one.run_epoch(), two.run_epoch()
+    assert not all(map(torch.equal, weights_of(one), weights_of(two)))
+
+
+def test_the_seed_decides_weights_order_and_masks_and_nothing_else_does() -> None:
+    one = training_of(seed=5)
+    one.run_epoch()
+    torch.manual_seed(12345)
+    torch.rand(100)
+    two, other = training_of(seed=5), training_of(seed=6)
+    two.run_epoch(), other.run_epoch()
+    assert all(map(torch.equal, weights_of(one), weights_of(two)))
+    assert not all(map(torch.equal, weights_of(one), weights_of(other)))
+
+
+def test_steps_are_told() -> None:
+    told: list[int] = []
+    training_of().run_epoch(told.append)
+    assert told == [1, 2, 3]
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_epoch_and_step() -> None:
+    training = training_of(learning_rate=1e30)
+    with pytest.raises(TrainingFailed, match=r"the loss became (nan|inf) in epoch 1 by step [23]"):
+        training.run_epoch()
+
+
+def test_a_validation_loss_that_is_not_finite_is_a_failure() -> None:
+    training, (data, _) = training_of(), small_data()
+    with torch.no_grad():
+        training.network.head.classifier.weight.fill_(math.nan)
+    with pytest.raises(TrainingFailed, match="the validation loss became nan after epoch 0"):
+        training.validate(data.validation)
+
+
+# Validation
+
+
+def test_validation_is_the_plain_mean_over_all_images() -> None:
+    data, statistics = small_data()
+    network = network_of()
+    with torch.no_grad():
+        network.head.classifier.weight.normal_(generator=torch.Generator().manual_seed(0))
+    network.train()
+    result = validate(network, data.train, statistics, "float32")
+    assert network.training
+    network.eval()
+    with torch.no_grad():
+        logits = network(normalise(data.train.images, statistics))
+    wanted = functional.cross_entropy(logits, data.train.labels).item()
+    assert result.loss == pytest.approx(wanted, rel=1e-5)
+    wrong = (logits.argmax(1) != data.train.labels).sum().item()
+    assert result.error == wrong / len(data.train)
+
+
+# Failures of memory
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"),
+            "out of memory: 2.50 GiB were refused; a batch needs much",
+        ),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:121] err == 0. DefaultCPUAllocator: can't "
+                "allocate memory: you tried to allocate 1048576000 bytes. Error code 12"
+            ),
+            "out of memory: 1,000 MiB were refused; a batch needs much",
+        ),
+        (MemoryError(), "out of memory: the host refused; a batch needs much"),
+    ],
+)
+def test_out_of_memory_says_what_was_refused_and_needed(error: Exception, reason: str) -> None:
+    with (
+        pytest.raises(TrainingFailed, match=f"^{re.escape(reason)}$"),
+        memory_failures(lambda: "a batch needs much"),
+    ):
+        raise error
+
+
+def test_other_errors_pass_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), memory_failures(lambda: ""):
+        raise RuntimeError("shapes differ")
+
+
+# Precision
+
+
+def test_precision_is_what_is_asked_for_or_what_the_probe_found_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert resolve_precision("float32") == "float32"
+    assert resolve_precision("bfloat16") == "bfloat16"
+    with pytest.raises(ValueError, match="must be auto, float32 or bfloat16, not 'int8'"):
+        resolve_precision("int8")  # type: ignore[arg-type]
+    # Times cannot be commanded, so the measured ones are replaced.
+    for half, wanted in ((0.5, "bfloat16"), (0.95, "float32"), (2.0, "float32")):
+        times = {"float32": 1.0, "bfloat16": half}
+        monkeypatch.setattr(precision_module, "_probe_seconds", lambda times=times: times)
+        assert resolve_precision("auto") == wanted
+
+
+def test_the_probe_runs_and_leaves_random_state_and_threads() -> None:
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    assert resolve_precision("auto") in ("float32", "bfloat16")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.get_num_threads() == threads
