@@ -24,6 +24,7 @@ from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 FORMAT = 1
 """The version that :meth:`Architecture.to_json` writes; a newer one is refused."""
@@ -34,7 +35,6 @@ MAX_CELLS = 256
 MAX_OPS = 64
 
 _STRICT = ConfigDict(extra="forbid")
-_OP_TAGS = ("conv", "pool", "adaptive", "cell")
 
 
 class Shape(NamedTuple):
@@ -58,16 +58,37 @@ def _check_integer(owner: str, name: str, value: object, low: int, high: int) ->
         raise ValueError(f"{owner}.{name} must be an integer from {low} to {high:,}, not {value!r}")
 
 
-def _check_fraction(owner: str, name: str, value: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value < 1:
-        raise ValueError(f"{owner}.{name} must be at least 0 and under 1, not {value!r}")
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_fraction(owner: object, name: str) -> None:
+    value = getattr(owner, name)
+    if not _is_number(value) or not 0 <= value < 1:
+        rule = "must be at least 0 and under 1"
+        raise ValueError(f"{type(owner).__name__}.{name} {rule}, not {value!r}")
+    _set_float(owner, name, value)
+
+
+def _set_float(owner: object, name: str, value: float) -> None:
+    """Make 0, 0.0 and -0.0 one value, so that equal networks have one JSON."""
+    object.__setattr__(owner, name, float(value) + 0.0)
 
 
 def _freeze(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, list):
-        object.__setattr__(owner, name, tuple(value))
+    object.__setattr__(owner, name, _tuple(f"{type(owner).__name__}.{name}", getattr(owner, name)))
+
+
+def _tuple(name: str, value: object) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise ValueError(f"{name} must be a tuple or a list, not {value!r}")
+    return tuple(value)
+
+
+def _check_type(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise ValueError(f"{name} must be {article} {kind.__name__}, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +107,8 @@ class Conv:
     op: Literal["conv"] = field(default="conv", repr=False)
 
     def __post_init__(self) -> None:
-        _freeze(self, "kernel")
+        if isinstance(self.kernel, list):
+            _freeze(self, "kernel")
         if not isinstance(self.kernel, tuple) or len(self.kernel) != 2:
             raise ValueError(f"Conv.kernel must be (height, width), not {self.kernel!r}")
         for side in self.kernel:
@@ -224,7 +246,10 @@ class Cell:
     op: Literal["cell"] = field(default="cell", repr=False)
 
     def __post_init__(self) -> None:
-        branches = tuple(tuple(branch) for branch in self.branches)
+        branches = tuple(
+            _tuple(f"Cell.branches[{index}]", branch)
+            for index, branch in enumerate(_tuple("Cell.branches", self.branches))
+        )
         if not any(branches):
             raise ValueError(f"Cell.branches must hold a branch with an op, not {self.branches!r}")
         if len(branches) > MAX_OPS or max(map(len, branches)) > MAX_OPS:
@@ -302,11 +327,12 @@ class AuxiliaryHead:
             raise ValueError(f"AuxiliaryHead.pool must be a pooling, not {self.pool!r}")
         _check_integer("AuxiliaryHead", "channels", self.channels, 1, MAX_CHANNELS)
         _check_integer("AuxiliaryHead", "hidden", self.hidden, 1, MAX_CHANNELS)
-        _check_fraction("AuxiliaryHead", "dropout", self.dropout)
-        if not isinstance(self.weight, int | float) or not 0 < self.weight <= 10:
+        _check_fraction(self, "dropout")
+        if not _is_number(self.weight) or not 0 < self.weight <= 10:
             raise ValueError(
                 f"AuxiliaryHead.weight must be over 0 and at most 10, not {self.weight!r}"
             )
+        _set_float(self, "weight", self.weight)
 
     def __str__(self) -> str:
         return (
@@ -337,7 +363,7 @@ class Head:
             raise ValueError(f"Head.hidden must hold at most {MAX_OPS} widths")
         for width in self.hidden:
             _check_integer("Head", "hidden", width, 1, MAX_CHANNELS)
-        _check_fraction("Head", "dropout", self.dropout)
+        _check_fraction(self, "dropout")
 
     def __str__(self) -> str:
         pool = "global average" if self.pool == "average" else "flatten"
@@ -389,8 +415,14 @@ class Architecture:
 
     def __post_init__(self) -> None:
         for name in ("stem", "stages", "reductions", "auxiliary"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "stages", tuple(tuple(stage) for stage in self.stages))
+            _freeze(self, name)
+        stages = [
+            _tuple(f"Architecture.stages[{index}]", stage)
+            for index, stage in enumerate(self.stages)
+        ]
+        object.__setattr__(self, "stages", tuple(stages))
+        _check_type("Architecture.head", self.head, Head)
+        _check_type("Architecture.norm", self.norm, Norm)
         self._check_trunk()
         for index, reduction in enumerate(self.reductions):
             if not isinstance(reduction, Pool | Conv | Cell) or reduction.stride < 2:
@@ -428,6 +460,7 @@ class Architecture:
     def _check_auxiliary(self) -> None:
         places = []
         for index, head in enumerate(self.auxiliary):
+            _check_type(f"Architecture.auxiliary[{index}]", head, AuxiliaryHead)
             if head.stage >= len(self.stages) or head.cell >= len(self.stages[head.stage]):
                 raise ValueError(
                     f"Architecture.auxiliary[{index}] must follow a cell that exists, "
@@ -462,10 +495,12 @@ class Architecture:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"the architecture is not complete JSON: {error}") from None
+            raise ValueError(f"the architecture is not valid, complete JSON: {error}") from None
         if not isinstance(data, dict):
             raise ValueError(f"an architecture must be a JSON object, not {_shown(data)}")
-        version = data.pop("format", None)
+        if "format" not in data:
+            raise ValueError("format is missing: this JSON object is no architecture")
+        version = data.pop("format")
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise ValueError(f"format must be an integer from 1, not {_shown(version)}")
         if version > FORMAT:
@@ -516,12 +551,56 @@ def _parse(data: dict[str, Any]) -> Architecture:
         # Lists become tuples here; the checks of the dataclasses do the rest.
         return _reader().validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        steps = [step for step in first["loc"] if step not in _OP_TAGS]
-        where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-        rule = first["msg"].removeprefix("Value error, ")
-        value = "" if first["type"] == "value_error" else f", not {_shown(first['input'])}"
-        raise ValueError(f"architecture{where}: {rule}{value}") from None
+        raise ValueError(_explain(error.errors(include_url=False)[0], data)) from None
+
+
+# pydantic's words for what a reader of JSON can get wrong, in ours.
+_RULES = {
+    "int_type": " must be an integer",
+    "int_from_float": " must be an integer",
+    "float_type": " must be a number",
+    "bool_type": " must be true or false",
+    "tuple_type": " must be a list",
+    "dataclass_type": " must be an object",
+    "dict_type": " must be an object",
+    "too_long": " must hold fewer values",
+}
+
+
+def _explain(error: ErrorDetails, data: dict[str, Any]) -> str:
+    """One line of the place, the rule and the value."""
+    kind, context = error["type"], error.get("ctx", {})
+    where, shown = "architecture" + _path(error["loc"], data), _shown(error["input"])
+    whole = {
+        "missing": f"{where} is missing",
+        "unexpected_keyword_argument": f"{where} is no field of an architecture; it holds {shown}",
+        "union_tag_not_found": f"{where}.op is missing in {shown}",
+    }
+    if kind in whole:
+        return whole[kind]
+    if kind == "value_error":
+        message = str(context["error"])
+        return message if message.startswith("Architecture.") else f"{where}: {message}"
+    if kind == "union_tag_invalid":
+        options = context["expected_tags"].replace(", ", " or ")
+        return f"{where}.op must be {options}, not {_shown(error['input']['op'])}"
+    rule = _RULES.get(kind, f": {error['msg']}")
+    if kind == "literal_error":
+        rule = f" must be {context['expected']}"
+    return f"{where}{rule}, not {shown}"
+
+
+def _path(steps: Sequence[int | str], value: Any) -> str:
+    """Where in the data an error is; pydantic names an op's tag as a step of its own."""
+    path = ""
+    for step in steps:
+        if isinstance(value, dict) and value.get("op") == step:
+            continue
+        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+        inside = isinstance(value, dict) and step in value
+        inside = inside or (isinstance(value, list) and isinstance(step, int) and step < len(value))
+        value = value[step] if inside else None
+    return path
 
 
 def op_shape(op: Conv | Pool | AdaptivePool, shape: Shape, name: str = "op") -> Shape:
