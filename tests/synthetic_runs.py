@@ -2,7 +2,24 @@
 
 import numpy as np
 import pandas as pd
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
+from nas.architecture import Shape
+from nas.cost import COSTS, count_cost
+from nas.presets import cifar_googlenet
+from nas.records import Ended, Outcome, Proposal, Rejections, RunSettings, locate, open_run
+from nas.records.writing import RunWriter, create_run
+from nas.space import Range, SearchSpace
+from nas.task import RECIPES, Proxy, Target, Task
+
+TASK = Task(
+    data="fashion-mnist-mini",
+    target=Target(image=Shape(1, 28, 28), classes=10),
+    proxy=Proxy(width=0.25, images=4096, epochs=8),
+    recipe=RECIPES["default"],
+    precision="float32",
+    validation_images=2000,
+)
 OBJECTIVES = ("error", "macs")
 
 
@@ -59,3 +76,110 @@ CURVES = pd.DataFrame(
     ],
     columns=["number", "epoch", "train_loss", "validation_loss", "error", "train_seconds"],
 )
+
+
+SPREAD = 0.1
+
+
+def likely_error(macs, rng):
+    """About what small image data give: a power of the cost with noise, never over chance."""
+    return float(min(0.88, 0.06 + 0.45 * (macs / 2e6) ** -0.33 * np.exp(rng.normal(0, SPREAD))))
+
+
+def likely_curve(error, rng, rungs):
+    """A learning curve that ends in ``error``, as rows of the curves frame without the number."""
+    points = []
+    for epoch in rungs:
+        left = (0.9 - error) * 0.55**epoch * (epoch < rungs[-1])
+        seen = error + left * float(np.exp(rng.normal(0, 0.1)))
+        points.append([epoch, 2.2 * seen + 0.1, 2.4 * seen + 0.15, seen, 2.5 * epoch])
+    return points
+
+
+def distributions(space):
+    """The space's parameters as Optuna stores them."""
+    return {
+        name: IntDistribution(domain.low, domain.high, step=domain.step)
+        if isinstance(domain, Range)
+        else CategoricalDistribution(domain.values)
+        for name, domain in space.parameters.items()
+    }
+
+
+def make_run(
+    results,
+    name,
+    *,
+    trials=24,
+    objectives=OBJECTIVES,
+    outcome=None,
+    seed=0,
+    space="googlenet_small",
+    task=None,
+    **more,
+):
+    """A run on disk as a search leaves it, of random architectures with likely errors.
+
+    ``outcome`` says how a trial ends: number and error to an Outcome. ``more`` replaces settings.
+    """
+    space = SearchSpace.load(space)
+    task = task or TASK
+    rng = np.random.default_rng(seed)
+    location = locate(name, results)
+    reference = {"error": 0.9, "macs": 2e9, "params": 2e7, "activation_bytes": 1e8}
+    settings = {
+        "space": space.to_json(),
+        "task": task.to_json(),
+        "objectives": tuple(objectives),
+        "reference": tuple(reference[objective] for objective in objectives),
+        "seed": seed,
+        "sampler": "nsga2",
+        "budgets": {"macs": 300 * M},
+        "created": "2026-01-01T10:00:00",
+        "versions": {"inception-nas": "0.1.0", "torch": "2.11.0", "optuna": "5.0.0"},
+        "device": "cpu",
+        "precision": "float32",
+        **more,
+    }
+    create_run(location, RunSettings(**settings))
+    writer = RunWriter(location, objectives, distributions(space))
+    for number in range(trials):
+        _write_trial(writer, space, task, rng, number, outcome or usual_outcome)
+    writer.set_rejections(
+        Rejections(
+            {"macs 412M is over the budget of 300M": 31, "already trained as trial 4": 7},
+            tuple({"number": n, "reason": "already trained as trial 4"} for n in range(12)),
+        )
+    )
+    writer.set_ended(Ended("trials", f"{trials} trials are done", 61.0 * trials))
+    writer.close()
+    return open_run(location.path)
+
+
+def usual_outcome(number, error, curve):
+    """Most trials end, some are stopped at a rung, a few fail."""
+    if number % 9 == 8:
+        return Outcome("failed", epochs=1, train_seconds=2.0, reason="the loss is NaN in epoch 1")
+    if number % 5 == 4:
+        kept = curve[1]
+        reason = "dominated at epoch 2 by trials 0 and 3"
+        return Outcome("pruned", epochs=kept[0], train_seconds=kept[4], reason=reason)
+    return Outcome("complete", error, epochs=curve[-1][0], train_seconds=curve[-1][4])
+
+
+def _write_trial(writer, space, task, rng, number, outcome):
+    architecture = space.random(rng)
+    origin = "sampler:nsga2"
+    if number == 3 and space.contains(cifar_googlenet()):
+        architecture, origin = cifar_googlenet(), "seed:cifar_googlenet"
+    cost = count_cost(architecture, task.target.image, task.target.classes)
+    costs = {name: getattr(cost, name) for name in (*COSTS, "peak_activation_bytes")}
+    values = space.encode(architecture)
+    proposal = Proposal(architecture, values, costs, architecture.fingerprint, number, origin)
+    writer.add(proposal)
+    error = likely_error(cost.macs, rng)
+    curve = likely_curve(error, rng, task.rungs)
+    ended = outcome(number, error, curve)
+    if ended.state != "running":
+        writer.set_curve(number, [point for point in curve if point[0] <= ended.epochs])
+        writer.finish(number, costs, ended, 30.0 * (number + 1))

@@ -14,7 +14,7 @@ from nas.analysis.figures import (
     hypervolume_figure,
 )
 from nas.analysis.tables import curves_table, front_table, hypervolume_table, trials_table
-from nas.analysis.theme import SERIES, THEMES, template
+from nas.analysis.theme import BLUE, SERIES, THEMES, shown, template
 
 TABLE = trials_table(TRIALS, OBJECTIVES, CURVES)
 
@@ -28,12 +28,12 @@ def test_each_standing_has_its_own_marks_and_shape():
     assert list(found["front"].customdata) == [2, 4, 5, 7]
     assert list(found["front"].x) == [10 * M, 4 * M, 200 * M, 10 * M]
     assert list(found["dominated"].customdata) == [0, 8]
-    assert list(found["stopped early"].customdata) == [3]
-    assert list(found["stopped early"].y) == [0.45]
+    assert list(found["stopped"].customdata) == [3]
+    assert list(found["stopped"].y) == [0.45]
     assert list(found["knee"].customdata) == [2]
-    shapes = {found[name].marker.symbol for name in ("front", "stopped early", "failed", "running")}
+    shapes = {found[name].marker.symbol for name in ("front", "stopped", "failed", "running")}
     assert len(shapes) == 4
-    assert "open" in found["stopped early"].marker.symbol
+    assert "open" in found["stopped"].marker.symbol
 
 
 def test_a_trial_without_an_error_stands_above_all_others():
@@ -140,7 +140,8 @@ def test_nothing_is_still_a_figure():
 def test_themes_differ_and_series_do_not():
     light, dark = (front_figure(TABLE, OBJECTIVES, theme=name) for name in ("light", "dark"))
     assert light.layout.template != dark.layout.template
-    assert [t.marker.color for t in light.data] == [t.marker.color for t in dark.data]
+    assert traces(light)["front"].marker.color == BLUE
+    assert traces(dark)["front"].marker.color == shown(BLUE, "dark") != BLUE
     assert isinstance(template("dark"), go.layout.Template)
 
 
@@ -163,5 +164,5 @@ def test_text_has_contrast_aa_and_series_can_be_seen(name):
         for text in (theme.text, theme.muted, theme.accent):
             assert contrast(text, background) >= 4.5
     assert contrast(theme.warning, theme.warning_surface) >= 4.5
-    for colour in SERIES[:4]:
-        assert contrast(colour, theme.surface) >= 2.8
+    for colour in SERIES[:3]:
+        assert contrast(shown(colour, name), theme.surface) >= 3

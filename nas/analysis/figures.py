@@ -8,7 +8,7 @@ Text from a run is escaped here, because plotly reads hover and labels as HTML.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -25,6 +25,7 @@ from nas.analysis.theme import (
     SERIES,
     VERMILLION,
     ThemeName,
+    shown,
     template,
 )
 from nas.quantities import format_count, format_seconds
@@ -56,7 +57,7 @@ MARKS = {
 
 def percent(error: float) -> str:
     """An error as a percentage with one decimal."""
-    return "-" if np.isnan(error) else f"{100 * error:.1f} %"
+    return "-" if np.isnan(error) else f"{100 * error:.1f}\N{NO-BREAK SPACE}%"
 
 
 def front_figure(
@@ -76,11 +77,12 @@ def front_figure(
     figure = go.Figure(layout={"template": template(theme), "hovermode": "closest"})
     top = _top(table["shown_error"])
     if set(objectives) == {"error", x}:
-        figure.add_trace(_staircase(table, x))
+        figure.add_trace(_staircase(table, x, shown(BLUE, theme)))
     for standing, mark in MARKS.items():
         rows = table[table["standing"] == standing]
         if len(rows):
-            figure.add_trace(_scatter(rows, x, mark, top))
+            colour = shown(mark.colour, theme)
+            figure.add_trace(_scatter(rows, x, replace(mark, colour=colour), top))
     knee = table[table["is_knee"]]
     if len(knee):
         figure.add_trace(_knee(knee, x))
@@ -98,13 +100,13 @@ def _top(errors: pd.Series) -> float:
     return float(known.max() + 0.06 * max(known.max() - known.min(), 0.02))
 
 
-def _staircase(table: pd.DataFrame, x: str) -> go.Scatter:
+def _staircase(table: pd.DataFrame, x: str, colour: str) -> go.Scatter:
     front = table[table["standing"] == "front"].sort_values([x, "error"])
     return go.Scatter(
         x=front[x].tolist(),
         y=front["error"].tolist(),
         mode="lines",
-        line={"shape": "hv", "color": BLUE, "width": 1.5},
+        line={"shape": "hv", "color": colour, "width": 1.5},
         hoverinfo="skip",
         showlegend=False,
         name="front line",
@@ -116,7 +118,7 @@ def _scatter(rows: pd.DataFrame, x: str, mark: _Mark, top: float) -> go.Scatter:
         x=rows[x].tolist(),
         y=rows["shown_error"].fillna(top).tolist(),
         mode="markers",
-        name=f"{mark.label} ({len(rows)})",
+        name=f"{rows['standing'].iloc[0]} ({len(rows)})",
         customdata=rows["number"].tolist(),
         text=[_hover(row) for row in rows.to_dict("records")],
         hovertemplate="%{text}<extra></extra>",
@@ -138,7 +140,8 @@ def _knee(knee: pd.DataFrame, x: str) -> go.Scatter:
         mode="markers+text",
         name="knee",
         text=[f"<b>knee</b>, trial {number}"],
-        textposition="top right",
+        # Below and left of a front point nothing lies: it would dominate the point.
+        textposition="bottom left",
         hoverinfo="skip",
         customdata=[number],
         marker={
@@ -189,8 +192,9 @@ def _label_landmarks(figure: go.Figure, table: pd.DataFrame, x: str, log_x: bool
             showarrow=True,
             arrowhead=0,
             arrowwidth=1,
-            ax=0,
-            ay=-26,
+            ax=-22,
+            ay=34,
+            xanchor="right",
         )
 
 
@@ -236,7 +240,7 @@ def hypervolume_figure(
                 y=table["hypervolume"].tolist(),
                 customdata=table["number"].tolist(),
                 mode="lines",
-                line={"shape": "hv", "width": 2.2, "color": SERIES[index % len(SERIES)]},
+                line={"shape": "hv", "width": 2.2, "color": _series(index, theme)},
                 name=escape(_shortened(name, 40)),
                 text=times,
                 hovertemplate="%{y:.4g} after %{x} trials, %{text} of training<extra></extra>"
@@ -269,7 +273,10 @@ def curves_figure(
                 customdata=[number] * len(rows),
                 mode="lines+markers",
                 name=f"trial {number}",
-                line={"width": 3 if chosen else 1.4, "color": BLUE if chosen else GREY},
+                line={
+                    "width": 3 if chosen else 1.4,
+                    "color": shown(BLUE, theme) if chosen else GREY,
+                },
                 marker={"size": 8 if chosen else 4},
                 opacity=1.0 if chosen or highlight is None else 0.5,
                 hovertemplate=f"trial {number}, epoch %{{x}}: %{{y:.1%}}<extra></extra>",
@@ -279,6 +286,10 @@ def curves_figure(
     figure.update_xaxes(title_text="epoch", tickvals=_thinned(epochs))
     figure.update_yaxes(title_text="validation error (proxy)", tickformat=".0%")
     return figure
+
+
+def _series(index: int, theme: ThemeName) -> str:
+    return shown(SERIES[index % len(SERIES)], theme)
 
 
 def _thinned(epochs: Sequence[int]) -> list[int]:
@@ -306,7 +317,7 @@ def fronts_figure(
                 customdata=rows["number"].tolist(),
                 mode="lines+markers",
                 name=label,
-                line={"shape": "hv", "width": 1.8, "color": SERIES[index % len(SERIES)]},
+                line={"shape": "hv", "width": 1.8, "color": _series(index, theme)},
                 marker={
                     "size": 9,
                     "symbol": symbols[index % len(symbols)],

@@ -19,6 +19,9 @@ BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F8790"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of runs and curves, in the order they are taken. Yellow is too pale for lines."""
 
+BRIGHTER = {BLUE: "#4FA9E2", VERMILLION: "#EE7733", GREEN: "#1FBF92"}
+"""What the darker colours become on a dark background, to keep a contrast of 4.5."""
+
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 MONOSPACE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace'
 
@@ -67,6 +70,11 @@ THEMES: dict[ThemeName, Theme] = {
 }
 
 
+def shown(colour: str, name: ThemeName) -> str:
+    """A series colour as a mode draws it."""
+    return BRIGHTER.get(colour, colour) if name == "dark" else colour
+
+
 def css_variables(name: ThemeName) -> str:
     """The theme as CSS declarations, ``--surface: #ffffff; ...``."""
     theme = THEMES[name]
@@ -95,7 +103,7 @@ def template(name: ThemeName) -> go.layout.Template:
             "font": {"family": FONT, "size": 13, "color": theme.text},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "colorway": list(SERIES),
+            "colorway": [shown(colour, name) for colour in SERIES],
             "xaxis": axis,
             "yaxis": axis,
             "margin": {"l": 64, "r": 16, "t": 16, "b": 56},

@@ -1,0 +1,447 @@
+"""A run as the values and drawings of its page: sentences, rows of text, SVG, figures as data.
+
+Everything is text that the template escapes, but for the drawings, which escape by themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+from markupsafe import Markup
+
+from nas.analysis.diagrams import diagram_svg
+from nas.analysis.figures import (
+    MARKS,
+    curves_figure,
+    front_figure,
+    fronts_figure,
+    hypervolume_figure,
+    percent,
+)
+from nas.analysis.tables import (
+    COST_LABELS,
+    curves_table,
+    front_table,
+    hypervolume_table,
+    layers_table,
+    picks_table,
+    rejections_table,
+    runs_table,
+    spend_table,
+    trials_table,
+)
+from nas.architecture import Architecture
+from nas.quantities import format_count, format_seconds
+from nas.records import Run
+from nas.report.words import outcome_sentence, search_sentence, settings_rows, warnings
+from nas.task import Task
+
+MAX_DETAILS = 30
+"""Front points that are drawn with their layers; a longer front keeps its ends and its knee."""
+
+MAX_REJECTIONS = 10
+STATE_WORDS = {
+    "complete": "complete",
+    "pruned": "stopped early",
+    "failed": "failed",
+    "running": "running",
+    "total": "all",
+}
+
+Row = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line to copy, and what it does."""
+
+    purpose: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A front point: what it is, its drawings (for a wide and a narrow screen), its layers."""
+
+    number: int
+    picks: tuple[str, ...]
+    facts: list[tuple[str, str]]
+    wide: Markup
+    narrow: Markup
+    layers: list[Row]
+    totals: Row
+    choices: list[tuple[str, str]]
+    has_curve: bool
+    commands: list[Command]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """All that the page shows of a run; ``figures`` and ``trials`` go to the script as JSON."""
+
+    key: str
+    name: str
+    subtitle: str
+    search: str
+    outcome: str
+    warnings: list[str]
+    facts: list[tuple[str, str, str]]
+    commands: list[Command]
+    axes: list[tuple[str, str]]
+    front: list[Row]
+    details: list[Detail]
+    spend: list[Row]
+    rejections: list[Row]
+    last_rejections: list[Row]
+    settings: list[tuple[str, str]]
+    documents: list[tuple[str, str]]
+    figures: dict[str, Any]
+    trials: dict[str, Row]
+    first: int | None
+    comparison: list[Row]
+
+
+def run_views(runs: Sequence[Run]) -> list[RunView]:
+    """The views of runs in order; names that occur twice are told apart by their paths."""
+    names = [run.name for run in runs]
+    labels = [f"{run.name} ({run.path})" if names.count(run.name) > 1 else run.name for run in runs]
+    views = [_RunViewer(run, f"run{i}", labels[i]).view() for i, run in enumerate(runs)]
+    return _with_comparison(views, runs, labels) if len(runs) > 1 else views
+
+
+def _with_comparison(views: list[RunView], runs: Sequence[Run], labels: list[str]) -> list[RunView]:
+    """The first view also carries what compares all runs."""
+    fronts, histories = {}, {}
+    for label, run in zip(labels, runs, strict=True):
+        settings = run.settings
+        fronts[label] = front_table(run.trials, settings.objectives)
+        histories[label] = hypervolume_table(run.trials, settings.objectives, settings.reference)
+    table = runs_table(fronts, histories)
+    rows = [
+        {
+            "run": row["run"],
+            "trials": str(row["trials"]),
+            "time": format_seconds(row["device_seconds"]),
+            "front": str(row["front"]),
+            "best": percent(row["best_error"]),
+            "knee": f"{percent(row['knee_error'])} at {format_count(row['knee_macs'])}"
+            if row["front"]
+            else "-",
+            "hypervolume": f"{row['hypervolume']:.4f}",
+        }
+        for row in table.to_dict("records")
+    ]
+    axis = "macs"
+    figures = {
+        **views[0].figures,
+        "compared-fronts": _data(fronts_figure(fronts, x=axis)),
+        "compared-hypervolume": _data(hypervolume_figure(histories)),
+    }
+    first = RunView(**{**vars(views[0]), "comparison": rows, "figures": figures})
+    return [first, *views[1:]]
+
+
+def _data(figure: go.Figure) -> Any:
+    """A figure as JSON data without its template: the page has both, and chooses."""
+    figure.layout.template = None
+    return json.loads(figure.to_json())
+
+
+class _RunViewer:
+    """Reads a run once and makes the parts of its view."""
+
+    def __init__(self, run: Run, key: str, name: str) -> None:
+        self.run, self.key, self.name = run, key, name
+        self.settings, self.trials = run.settings, run.trials
+        self.objectives = run.settings.objectives
+        self.task = Task.from_json(run.settings.task)
+        self.table = trials_table(self.trials, self.objectives, run.curves)
+        self.front = front_table(self.trials, self.objectives)
+        self.history = hypervolume_table(self.trials, self.objectives, self.settings.reference)
+        self.picks = picks_table(self.trials, self.objectives)
+        self.axes = [name for name in self.objectives if name != "error"] or ["macs"]
+
+    def view(self) -> RunView:
+        detailed = self._detailed()
+        return RunView(
+            key=self.key,
+            name=self.name,
+            subtitle=self._subtitle(),
+            search=search_sentence(self.settings, self.task, self.table),
+            outcome=outcome_sentence(self.table, self.front, self.picks, self.objectives),
+            warnings=warnings(self.run, self.table, self.front),
+            facts=self._facts(),
+            commands=self._next(),
+            axes=[(name, COST_LABELS[name]) for name in self.axes],
+            front=self._front_rows(detailed),
+            details=[self._detail(number) for number in detailed],
+            spend=self._spend_rows(),
+            rejections=rejections_table(self.run.rejections.counts).to_dict("records"),
+            last_rejections=self._last_rejections(),
+            settings=settings_rows(self.run, self.task),
+            documents=self._documents(),
+            figures=self._figures(),
+            trials=self._trial_cards(),
+            first=self._first(detailed),
+            comparison=[],
+        )
+
+    def _subtitle(self) -> str:
+        space = json.loads(self.settings.space).get("name", "")
+        ended = f" ({self.run.ended.message})" if self.run.ended else ""
+        when = self.settings.created.replace("T", " ")
+        return f"{space} on {self.task.data}, started {when}, {self.run.state}{ended}"
+
+    def _names(self, number: int) -> tuple[str, ...]:
+        return tuple(self.picks.loc[self.picks["number"] == number, "pick"])
+
+    def _detailed(self) -> list[int]:
+        numbers = self.front["number"].tolist()
+        if len(numbers) <= MAX_DETAILS:
+            return numbers
+        kept = set(self.picks["number"])
+        # The others evenly along the front, so that no part of it is without a drawing.
+        room = MAX_DETAILS - len(kept)
+        others = [number for number in numbers if number not in kept]
+        kept |= {others[index * len(others) // room] for index in range(room)}
+        return [number for number in numbers if number in kept]
+
+    def _first(self, detailed: list[int]) -> int | None:
+        knee = self.front.loc[self.front["is_knee"], "number"].tolist()
+        return next(iter(knee or detailed or self.table["number"].tolist()), None)
+
+    def _facts(self) -> list[tuple[str, str, str]]:
+        """Label, value, remark: the figures that one looks for first."""
+        spent = spend_table(self.trials).to_dict("records")[-1]
+        facts = []
+        for row in self.picks.to_dict("records"):
+            if row["pick"] != "cheapest" and len(self.front):
+                remark = f"{format_count(row['macs'])} MACs, trial {row['number']}"
+                label = {"knee": "error at the knee", "best": "smallest error"}[str(row["pick"])]
+                facts.append((label, percent(row["error"]), remark))
+        facts.append(
+            ("networks on the front", str(len(self.front)), f"of {len(self.trials)} trials")
+        )
+        volume = self.history["hypervolume"].max() if len(self.history) else 0.0
+        facts.append(("hypervolume", f"{volume:.3f}", "higher is better"))
+        facts.append(
+            (
+                "training",
+                format_seconds(spent["train_seconds"]),
+                f"{spent['epochs']:,} epochs in all",
+            )
+        )
+        return facts
+
+    def _where(self) -> str:
+        if (self.run.path / "study.db").is_file():
+            return str(self.run.path)
+        return self.run.name
+
+    def _next(self) -> list[Command]:
+        space = str(json.loads(self.settings.space).get("name", ""))
+        resume = _command(
+            "search", space, "--data", self.task.data, "--name", self.run.name, "--resume"
+        )
+        if self.front.empty:
+            return [Command("Go on searching", resume)]
+        commands = self._commands("knee", "knee")
+        if self.run.state == "interrupted":
+            commands.append(Command("Go on searching", resume))
+        return commands
+
+    def _commands(self, pick: str, folder: str) -> list[Command]:
+        where = self._where()
+        trained = f"{where}/{folder}"
+        return [
+            Command(
+                "Train it fully, at full width, and measure it on the test split",
+                _command(
+                    "train", where, "--pick", pick, "--data", self.task.data, "--out", trained
+                ),
+            ),
+            Command(
+                "Export the trained network: source, weights and description",
+                _command("export", trained, "--out", f"{trained}-export"),
+            ),
+        ]
+
+    def _front_rows(self, detailed: list[int]) -> list[Row]:
+        return [
+            {
+                "number": row["number"],
+                "picks": self._names(row["number"]),
+                "error": percent(row["error"]),
+                "macs": format_count(row["macs"]),
+                "params": format_count(row["params"]),
+                "memory": format_count(row["activation_bytes"]),
+                "epochs": row["epochs"],
+                "seconds": format_seconds(row["train_seconds"]),
+                "origin": row["origin"] + (", cached" if row["reused"] else ""),
+                "detailed": row["number"] in detailed,
+            }
+            for row in self.front.to_dict("records")
+        ]
+
+    def _detail(self, number: int) -> Detail:
+        row = self.front[self.front["number"] == number].to_dict("records")[0]
+        architecture = self.run.architecture(number)
+        layers = layers_table(architecture, self.task.target)
+        wide, narrow = self._drawings(architecture, number)
+        return Detail(
+            number=number,
+            picks=self._names(number),
+            facts=self._detail_facts(row, architecture),
+            wide=wide,
+            narrow=narrow,
+            layers=[_layer_row(layer, layers) for layer in layers.to_dict("records")],
+            totals=_layer_totals(layers),
+            choices=self._choices(number),
+            has_curve=bool((self.run.curves["number"] == number).any()),
+            commands=self._commands(f"trial:{number}", f"trial{number}"),
+        )
+
+    def _drawings(self, architecture: Architecture, number: int) -> tuple[Markup, Markup]:
+        target, title = self.task.target, f"Trial {number} of {self.name}: the network, drawn"
+        wide, narrow = (
+            diagram_svg(architecture, target.image, target.classes, columns=columns, title=title)
+            for columns in (3, 1)
+        )
+        return Markup(wide), Markup(narrow)
+
+    def _detail_facts(self, row: Row, architecture: Architecture) -> list[tuple[str, str]]:
+        stages = " + ".join(str(len(stage)) for stage in architecture.stages)
+        target = self.task.target
+        return [
+            ("validation error (proxy, one seed)", percent(row["error"])),
+            ("MACs", f"{row['macs']:,}"),
+            ("parameters", f"{row['params']:,}"),
+            ("activation bytes", f"{row['activation_bytes']:,}"),
+            ("peak activation bytes", f"{row['peak_activation_bytes']:,}"),
+            ("counted at", f"{target.image}, {target.classes} classes"),
+            ("cells", f"{architecture.num_cells} ({stages})"),
+            ("trained", f"{row['epochs']} epochs, {format_seconds(row['train_seconds'])}"),
+            ("origin", row["origin"]),
+            ("seed", str(row["seed"])),
+            ("fingerprint", row["fingerprint"]),
+        ]
+
+    def _choices(self, number: int) -> list[tuple[str, str]]:
+        rows = self.run.choices[self.run.choices["number"] == number].drop(columns="number")
+        if rows.empty:
+            return []
+        known = rows.iloc[0].dropna()
+        return [(str(name), _plain(value)) for name, value in known.items()]
+
+    def _spend_rows(self) -> list[Row]:
+        return [
+            {
+                "state": STATE_WORDS[row["state"]],
+                "trials": row["trials"],
+                "reused": row["reused"],
+                "epochs": f"{row['epochs']:,}",
+                "seconds": format_seconds(row["train_seconds"]),
+                "share": f"{100 * row['share']:.0f} %",
+                "width": f"{100 * row['share']:.1f}",
+            }
+            for row in spend_table(self.trials).to_dict("records")
+            if row["trials"] or row["state"] == "total"
+        ]
+
+    def _last_rejections(self) -> list[Row]:
+        last = self.run.rejections.last[-MAX_REJECTIONS:]
+        return [
+            {"number": row.get("number", "-"), "reason": row.get("reason", "")}
+            for row in reversed(last)
+        ]
+
+    def _documents(self) -> list[tuple[str, str]]:
+        return [
+            ("Search space", _indented(self.settings.space)),
+            ("Task", _indented(self.settings.task)),
+        ]
+
+    def _figures(self) -> dict[str, Any]:
+        figures = {
+            f"front-{axis}": _data(front_figure(self.table, self.objectives, x=axis))
+            for axis in self.axes
+        }
+        figures["hypervolume"] = _data(hypervolume_figure({self.name: self.history}))
+        curves = curves_table(self.run.curves, self.front["number"].tolist())
+        figures["curves"] = _data(curves_figure(curves))
+        return figures
+
+    def _trial_cards(self) -> dict[str, Row]:
+        """By number, what is said of a trial that has no drawing."""
+        where = self._where()
+        return {
+            str(row["number"]): {
+                "standing": MARKS[row["standing"]].label,
+                "why": _why(row),
+                "error": percent(row["shown_error"]),
+                "macs": f"{row['macs']:,}",
+                "params": f"{row['params']:,}",
+                "epochs": row["epochs"],
+                "origin": row["origin"],
+                "command": _command("show", where, "--trial", row["number"]),
+            }
+            for row in self.table.to_dict("records")
+        }
+
+
+def _why(row: Row) -> str:
+    parts = []
+    if row["dominated_by"]:
+        several = "," in row["dominated_by"]
+        better = (
+            f"trials {row['dominated_by']} are" if several else f"trial {row['dominated_by']} is"
+        )
+        parts.append(f"{better} no worse in any objective and better in at least one")
+    if row["reason"]:
+        parts.append(row["reason"])
+    return "; ".join(parts)
+
+
+def _layer_row(layer: Row, layers: pd.DataFrame) -> Row:
+    return {
+        "name": layer["name"],
+        "kind": layer["kind"],
+        "output": layer["output"],
+        "params": f"{layer['params']:,}",
+        "macs": f"{layer['macs']:,}",
+        "share": f"{100 * layer['macs_share']:.1f}" if layer["macs"] else "",
+        "width": f"{100 * layer['macs_share'] / layers['macs_share'].max():.1f}",
+        "memory": f"{layer['activation_bytes']:,}",
+    }
+
+
+def _layer_totals(layers: pd.DataFrame) -> Row:
+    return {
+        "params": f"{layers['params'].sum():,}",
+        "macs": f"{layers['macs'].sum():,}",
+        "memory": f"{layers['activation_bytes'].sum():,}",
+    }
+
+
+def _command(*words: object) -> str:
+    return shlex.join(["nas", *map(str, words)])
+
+
+def _indented(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return text
+
+
+def _plain(value: object) -> str:
+    """A choice without the decimals that a column with gaps puts on its integers."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,491 @@
+"""The report: one file, whole, honest, safe, and sensible whatever the run holds."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from plotly.offline import get_plotlyjs_version
+from synthetic_runs import TASK, make_run, usual_outcome
+
+from nas.analysis.tables import front_table
+from nas.presets import cifar_googlenet
+from nas.records import Outcome
+from nas.report import write_report
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+]
+HOSTILE = '</script><img src=x onerror="window.hacked=1"><b>&amp;'
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("results"), "first", trials=18)
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    return write_report(run, tmp_path_factory.mktemp("page") / "report.html")
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text outside scripts and styles."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.words, self.scripts, self._tag = [], [], [], ""
+        self.feed(Path(path).read_text(encoding="utf-8"))
+        self.text = " ".join(" ".join(self.words).split()).replace("\N{NO-BREAK SPACE}", " ")
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._tag = tag
+
+    def handle_endtag(self, tag):
+        self._tag = ""
+
+    def handle_data(self, data):
+        if self._tag in ("script", "style"):
+            self.scripts.append(data)
+        else:
+            self.words.append(data)
+
+    def having(self, **wanted):
+        wanted = {name.rstrip("_"): value for name, value in wanted.items()}
+        return [a for _, a in self.elements if wanted.items() <= a.items()]
+
+
+def test_the_page_says_what_was_searched_and_found(run, page):
+    found = Page(page)
+    front = front_table(run.trials, run.settings.objectives)
+    knee = front[front["is_knee"]].iloc[0]
+    assert f"{len(front)} networks form the front" in found.text
+    assert f"trial {knee['number']} with an error of {100 * knee['error']:.1f} %" in found.text
+    assert "18 networks of the space" in found.text
+    assert "0.25 times the width on 28 x 28 pixels for 8 epochs of 4,096 images" in found.text
+    assert f"nas train {run.path} --pick knee --data fashion-mnist-mini" in found.text
+    assert f"nas export {run.path}/knee" in found.text
+    for words in (
+        "Errors are estimates",
+        "one seed",
+        "validation split",
+        "test split was not read",
+    ):
+        assert words in found.text
+    for words in ("already trained as trial 4", "90.0 %, 2G MACs", "torch 2.11.0", "nsga2"):
+        assert words in found.text
+
+
+def test_every_front_point_has_drawing_layers_and_commands(run, page):
+    found = Page(page)
+    front = front_table(run.trials, run.settings.objectives)
+    details = found.having(class_="card detail")
+    assert [int(detail["data-number"]) for detail in details] == front["number"].tolist()
+    drawings = [a for tag, a in found.elements if tag == "svg"]
+    assert len(drawings) == 2 * len(front)
+    assert all(a["role"] == "img" and "Trial" in a["aria-label"] for a in drawings)
+    for number in front["number"]:
+        assert f"--pick trial:{number}" in found.text
+    for macs in front["macs"]:
+        assert f"{macs:,}" in found.text
+    assert "head.classifier" in found.text
+
+
+def test_trials_off_the_front_are_on_the_page_with_their_reason(run, page):
+    data = json.loads(next(text for text in Page(page).scripts if text.startswith('{"recolour"')))
+    cards = data["runs"][0]["trials"]
+    assert len(cards) == 18
+    stopped = cards["4"]
+    assert stopped["standing"] == "stopped early"
+    assert stopped["why"] == "dominated at epoch 2 by trials 0 and 3"
+    assert stopped["command"] == f"nas show {run.path} --trial 4"
+    dominated = [card for card in cards.values() if card["standing"] == "dominated"]
+    assert all("no worse in any objective" in card["why"] for card in dominated)
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    text = page.read_text(encoding="utf-8")
+    found = Page(page)
+    loading = {"src", "srcset", "action", "data", "background", "poster"}
+    for tag, attributes in found.elements:
+        assert not loading & set(attributes), tag
+        href = attributes.get("href")
+        assert href is None or href.startswith("#") or href == "data:,", href
+    policy = found.having(**{"http-equiv": "Content-Security-Policy"})[0]["content"]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-eval" not in policy
+    assert "'unsafe-inline'" not in policy.split("style-src")[0]
+    assert text.count("plotly.js (basic - minified)") == 1
+    assert "@import" not in text
+    assert "url(" not in "".join(found.scripts[:1])
+
+
+def test_headings_labels_and_regions_are_there(page):
+    found = Page(page)
+    levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(later <= earlier + 1 for earlier, later in pairwise(levels))
+    assert found.having(lang="en")
+    assert found.having(name="viewport")
+    identifiers = [a["id"] for _, a in found.elements if "id" in a]
+    assert len(set(identifiers)) == len(identifiers)
+    for _, attributes in found.elements:
+        for reference in ("aria-labelledby", "for"):
+            assert attributes.get(reference) is None or attributes[reference] in identifiers
+    for tag, attributes in found.elements:
+        if tag == "div" and attributes.get("class", "").startswith("plot"):
+            assert attributes["role"] == "img"
+            assert attributes["aria-label"]
+        if attributes.get("class") == "scroll":
+            assert attributes["tabindex"] == "0"
+            assert attributes["aria-label"]
+
+
+def test_the_script_library_is_that_of_the_python_package():
+    header = Path("nas/report/plotly-basic.min.js").read_text(encoding="utf-8")[:200]
+    major = get_plotlyjs_version().split(".")[0]
+    assert f"plotly.js (basic - minified) v{major}." in header
+
+
+def test_two_runs_stand_on_one_page(run, tmp_path):
+    other = make_run(tmp_path, "second", trials=8, seed=5)
+    found = Page(write_report([run, other], tmp_path / "two.html"))
+    assert "The runs compared" in found.text
+    assert [a["id"] for a in found.having(class_="run")] == ["run0", "run1"]
+    assert found.having(**{"data-figure": "compared-fronts"})
+    assert f"nas train {other.path} --pick knee" in found.text
+    again = Page(write_report([run, run], tmp_path / "same.html"))
+    assert f"first ({run.path})" in again.text
+
+
+def failing(number, error, curve):
+    return Outcome("failed", epochs=0, reason=f"the loss is NaN in epoch {number}")
+
+
+def stopping(number, error, curve):
+    return Outcome("pruned", epochs=1, train_seconds=2.0, reason="stopped at epoch 1")
+
+
+def running(number, error, curve):
+    return Outcome("running")
+
+
+@pytest.mark.parametrize(
+    ("trials", "outcome", "expected"),
+    [
+        (1, None, "One network beats all others in every objective: trial 0"),
+        (
+            3,
+            failing,
+            "There is no front: none of 3 trials is complete (3 failed). The first reason: ",
+        ),
+        (2, stopping, "none of 2 trials is complete (2 stopped)"),
+        (2, running, "none of 2 trials is complete (2 running)"),
+        (0, None, "No trial has been started yet"),
+    ],
+)
+def test_pages_of_runs_without_much(trials, outcome, expected, tmp_path):
+    run = make_run(tmp_path, "few", trials=trials, outcome=outcome)
+    found = Page(write_report(run, tmp_path / "few.html"))
+    assert expected in found.text
+    assert "nan" not in found.text.lower().replace("the loss is nan", "")
+    assert ("nas train" in found.text.split("How to read")[0]) == (outcome is None and trials > 0)
+    if trials == 0:
+        assert "All 38 proposals were rejected before training" in found.text
+        assert not found.having(**{"data-figure": "front-macs"})
+    else:
+        assert found.having(**{"data-figure": "front-macs"})
+
+
+@pytest.mark.parametrize(
+    ("objectives", "axes", "words"),
+    [
+        (("error",), ["front-macs"], "The smallest error is that of trial"),
+        (("error", "params"), ["front-params"], "networks form the front"),
+        (("error", "macs", "params"), ["front-macs", "front-params"], "networks form the front"),
+    ],
+)
+def test_pages_of_one_to_three_objectives(objectives, axes, words, tmp_path):
+    run = make_run(tmp_path, "goals", trials=9, objectives=objectives)
+    found = Page(write_report(run, tmp_path / "goals.html"))
+    assert words in found.text
+    figures = [a["data-figure"] for a in found.having(role="img") if "data-figure" in a]
+    assert [name for name in figures if name.startswith("front-")] == axes
+
+
+def hostile_run(results):
+    def outcome(number, error, curve):
+        ended = usual_outcome(number, error, curve)
+        return ended if number else Outcome("failed", reason=HOSTILE)
+
+    run = make_run(
+        results,
+        HOSTILE.replace("/", ""),
+        trials=8,
+        outcome=outcome,
+        device=HOSTILE,
+        sampler=HOSTILE,
+        versions={HOSTILE: HOSTILE},
+        task=TASK.model_copy(update={"data": f"hf:{HOSTILE}"}),
+    )
+    run.trials["origin"] = f"seed:{HOSTILE}"
+    return run
+
+
+def test_hostile_names_and_attributes_stay_text(tmp_path):
+    path = write_report(hostile_run(tmp_path), tmp_path / "hostile.html")
+    found = Page(path)
+    tags = {tag for tag, _ in found.elements}
+    assert "img" not in tags
+    assert "b" not in tags
+    assert len([tag for tag, _ in found.elements if tag == "script"]) == 3
+    assert not [a for _, a in found.elements if any(name.startswith("on") for name in a)]
+    assert HOSTILE in " ".join(found.words)
+
+
+def test_shell_words_are_quoted_in_commands(tmp_path):
+    run = make_run(tmp_path, "two words; rm -rf x", trials=2)
+    found = Page(write_report(run, tmp_path / "quoted.html"))
+    assert f"nas train '{run.path}' --pick knee" in found.text
+
+
+def large_run(run, count):
+    """A run of ``count`` trials, all of the size of the CIFAR GoogLeNet; the tables are its own."""
+    rng = np.random.default_rng(0)
+    trials = pd.concat([run.trials] * (count // len(run.trials) + 1)).head(count)
+    macs = np.exp(rng.uniform(np.log(1e6), np.log(1e9), count))
+    state = np.where(np.arange(count) % 3 == 0, "pruned", "complete")
+    error = 0.06 + 0.4 * (macs / 1e6) ** -0.3 * np.exp(rng.normal(0, 0.05, count))
+    run.trials = trials.assign(
+        number=np.arange(count),
+        state=state,
+        macs=macs.astype(int),
+        error=np.where(state == "complete", error, np.nan),
+        origin="sampler:nsga2",
+        architecture=cifar_googlenet().to_json(),
+    ).reset_index(drop=True)
+    curve = run.curves[run.curves["number"] == 0]
+    run.curves = pd.concat([curve.assign(number=number) for number in range(count)])
+    return run
+
+
+def test_a_thousand_trials_of_large_networks_stay_under_8_mb(run, tmp_path):
+    large = large_run(run.refresh(), 1000)
+    path = write_report(large, tmp_path / "large.html")
+    front = front_table(large.trials, large.settings.objectives)
+    assert len(front) > 30
+    assert path.stat().st_size < 8e6
+    found = Page(path)
+    details = found.having(class_="card detail")
+    assert len(details) == 30
+    numbers = {int(detail["data-number"]) for detail in details}
+    picked = front[front["is_knee"]]["number"].iloc[0]
+    assert {picked, front["number"].iloc[0], front["number"].iloc[-1]} <= numbers
+    assert f"30 of {len(front)} are drawn on this page" in found.text
+
+
+def test_a_report_is_whole_or_not_there(run, tmp_path):
+    out = tmp_path / "sub" / "report.html"
+    assert write_report(run, out) == out
+    assert [path.name for path in out.parent.iterdir()] == ["report.html"]
+    with pytest.raises(ValueError, match="is a directory"):
+        write_report(run, tmp_path)
+    with pytest.raises(ValueError, match="at least one run"):
+        write_report([], out)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        write_report(run, tmp_path / "file" / "report.html")
+
+
+# ------------------------------------------------------------------------------ in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not Path(CHROMIUM).exists() and shutil.which("chromium") is None:
+        pytest.skip(f"no Chromium at {CHROMIUM}")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or CHROMIUM,
+            args=CHROMIUM_ARGUMENTS,
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page in the browser with all that it asked for and complained about."""
+
+    def __init__(self, browser, path, width=1280, scheme="light", address=""):
+        size = {"width": width, "height": 900}
+        self.context = browser.new_context(
+            viewport=size, color_scheme=scheme, reduced_motion="reduce"
+        )
+        self.page = self.context.new_page()
+        self.requests, self.complaints = [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on(
+            "console", lambda m: self.complaints.append(m.text) if m.type != "log" else None
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.own = f"file://{path}{address}"
+        self.page.goto(self.own)
+        self.page.wait_for_selector(".plot .main-svg")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+    def shown(self):
+        """The headings of the trials that can be seen."""
+        return [
+            title.strip()
+            for title in self.page.locator(
+                ".detail:visible h3, .brief:visible h3"
+            ).all_inner_texts()
+        ]
+
+    def assert_quiet(self):
+        outside = [u for u in self.requests if u.split("#")[0] != self.own.split("#")[0]]
+        assert [u for u in outside if not u.startswith(("data:", "blob:"))] == []
+        assert self.complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_works_at_each_size_and_in_each_mode(browser, page, width, scheme):
+    with Visit(browser, page, width, scheme) as visit:
+        drawn = visit.page.locator(".plot:visible .main-svg").count()
+        assert drawn >= 3
+        wide = visit.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, "the page scrolls sideways"
+        assert visit.page.locator(".drawing:visible svg").count() == 1
+        background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(15, 19, 23)") == (scheme == "dark")
+        visit.assert_quiet()
+
+
+@pytest.mark.browser
+def test_a_click_on_a_point_shows_its_trial(browser, run, page):
+    front = front_table(run.trials, run.settings.objectives)
+    knee = int(front[front["is_knee"]]["number"].iloc[0])
+    other = int(front.loc[~front["is_knee"], "number"].iloc[-1])
+    with Visit(browser, page) as visit:
+        assert visit.shown()[0].startswith(f"Trial {knee}")
+        click_point(visit.page, other)
+        assert [title.split()[1] for title in visit.shown()] == [str(other)]
+        assert visit.page.url.endswith(f"#run0-t{other}")
+        pressed = visit.page.locator("table.front .show[aria-pressed=true]").all_inner_texts()
+        assert pressed == [str(other)]
+        click_point(visit.page, 4)
+        assert visit.shown() == ["Trial 4: stopped early"]
+        assert "dominated at epoch 2" in visit.page.locator(".brief").inner_text()
+        visit.assert_quiet()
+
+
+def click_point(page, number):
+    """A real click at the place where plotly drew the trial."""
+    place = page.evaluate(
+        """number => {
+            const div = document.querySelector("[data-figure^='front-']");
+            div.scrollIntoView({block: "center", behavior: "instant"});
+            const {_fullLayout: full} = div, box = div.getBoundingClientRect();
+            const trace = div.data.find(t => (t.customdata || []).includes(number));
+            const at = trace.customdata.indexOf(number);
+            return [box.left + full._size.l + full.xaxis.d2p(trace.x[at]),
+                    box.top + full._size.t + full.yaxis.d2p(trace.y[at])];
+        }""",
+        number,
+    )
+    page.mouse.move(*place)
+    page.mouse.click(*place)
+    page.wait_for_url(f"**#run0-t{number}", timeout=5000)
+
+
+@pytest.mark.browser
+def test_the_keyboard_reaches_every_front_point(browser, run, page):
+    numbers = front_table(run.trials, run.settings.objectives)["number"].tolist()
+    with Visit(browser, page, address=f"#run0-t{numbers[0]}") as visit:
+        assert visit.shown()[0].startswith(f"Trial {numbers[0]}")
+        step = visit.page.get_by_role("button", name="More exact")
+        assert visit.page.get_by_role("button", name="Cheaper").is_disabled()
+        step.focus()
+        for number in numbers[1:]:
+            visit.page.keyboard.press("Enter")
+            assert visit.shown()[0].startswith(f"Trial {number}")
+        assert step.is_disabled()
+        visit.page.get_by_role("button", name=f"Show trial {numbers[0]}", exact=True).press("Enter")
+        assert visit.shown()[0].startswith(f"Trial {numbers[0]}")
+        visit.assert_quiet()
+
+
+@pytest.mark.browser
+def test_the_axis_can_be_switched_with_three_objectives(browser, tmp_path):
+    run = make_run(tmp_path, "goals", trials=9, objectives=("error", "macs", "params"))
+    with Visit(browser, write_report(run, tmp_path / "goals.html")) as visit:
+        assert visit.page.locator("[data-figure=front-params]").is_hidden()
+        visit.page.get_by_role("button", name="parameters").click()
+        assert visit.page.locator("[data-figure=front-params] .main-svg").first.is_visible()
+        assert visit.page.locator("[data-figure=front-macs]").is_hidden()
+        visit.assert_quiet()
+
+
+@pytest.mark.browser
+def test_the_mode_follows_the_reader(browser, page):
+    with Visit(browser, page) as visit:
+        colour = "document.querySelector('.plot')._fullLayout.font.color"
+        light = visit.page.evaluate(colour)
+        visit.page.emulate_media(color_scheme="dark")
+        visit.page.wait_for_timeout(300)  # the page's policy forbids waiting on an expression
+        assert visit.page.evaluate(colour) != light
+        visit.assert_quiet()
+
+
+@pytest.mark.browser
+def test_nothing_hostile_runs(browser, tmp_path):
+    path = write_report(hostile_run(tmp_path), tmp_path / "hostile.html")
+    with Visit(browser, path) as visit:
+        for number in range(8):
+            visit.page.locator(".choose").select_option(str(number))
+        assert visit.page.evaluate("window.hacked") is None
+        assert visit.page.locator("img, .plot a[href]").count() == 0
+        visit.assert_quiet()
+
+
+@pytest.mark.browser
+def test_pages_without_a_front_have_no_errors(browser, tmp_path):
+    for name, outcome in (("failed", failing), ("stopped", stopping), ("running", running)):
+        run = make_run(tmp_path, name, trials=2, outcome=outcome)
+        with Visit(browser, write_report(run, tmp_path / f"{name}.html")) as visit:
+            assert visit.shown()[0].startswith("Trial 0: ")
+            visit.assert_quiet()
+
+
+@pytest.mark.browser
+def test_print_is_light_and_keeps_figures_on_the_page(browser, page):
+    with Visit(browser, page, scheme="dark") as visit:
+        visit.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        visit.page.emulate_media(media="print")
+        widths = visit.page.evaluate(
+            "[...document.querySelectorAll('.plot .main-svg')].map(s => s.clientWidth)"
+        )
+        assert max(widths) <= 660
+        text = visit.page.evaluate("document.querySelector('.plot')._fullLayout.font.color")
+        assert text == "#1b1f24"
+        assert visit.page.pdf().startswith(b"%PDF")
+        visit.assert_quiet()
