@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nas.presets import load_preset
     from nas.records import open_run
     from nas.report import write_report
-    from nas.search import run_search
+    from nas.search.launch import run_search
     from nas.space import SearchSpace
     from nas.task import Task, create_task
 
@@ -41,7 +41,7 @@ _HOMES = {
     "load_data": "nas.datasets",
     "load_preset": "nas.presets",
     "open_run": "nas.records",
-    "run_search": "nas.search",
+    "run_search": "nas.search.launch",
     "write_report": "nas.report",
 }
 

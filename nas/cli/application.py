@@ -32,11 +32,10 @@ def _describe(
 
 def create_app() -> typer.Typer:
     """The application with all its commands; building it imports nothing heavy."""
-    from nas.cli import cost, doctor, export, results, search, spaces, train
+    from nas.cli import cost, doctor, export, results, search, show, spaces, train
 
     app = typer.Typer(
         add_completion=False,
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,6 +43,6 @@ def create_app() -> typer.Typer:
     app.callback(
         epilog="Start with: nas search googlenet_small --data fashion-mnist-mini --name first"
     )(_describe)
-    for module in (spaces, search, results, train, export, cost, doctor):
+    for module in (spaces, search, show, results, train, export, cost, doctor):
         module.register(app)
     return app

@@ -46,12 +46,27 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A table; a header that starts with ``>`` stands over a right-aligned column of numbers."""
-    stdout().print(make_table(headers, rows, title=title))
+def print_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str = "",
+    unbroken: Sequence[str] = (),
+) -> None:
+    """A table; a header that starts with ``>`` stands over a right-aligned column of numbers.
+
+    Numbers and the ``unbroken`` columns keep to one line where others fold.
+    """
+    stdout().print(make_table(headers, rows, title=title, unbroken=unbroken))
 
 
-def make_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> Table:
+def make_table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    title: str = "",
+    unbroken: Sequence[str] = (),
+) -> Table:
     """The table that :func:`print_table` prints."""
     from rich import box
     from rich.table import Table
@@ -71,7 +86,7 @@ def make_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, title: 
         table.add_column(
             Text(header.removeprefix(">")),
             justify="right" if is_number else "left",
-            no_wrap=is_number,
+            no_wrap=is_number or header in unbroken,
             overflow="fold",
         )
     for row in rows:

@@ -32,8 +32,8 @@ class Picked(NamedTuple):
     number: int
 
 
-def parse_image(text: str) -> Shape:
-    """``224`` (square, three channels), ``224x160`` (height x width) or ``1x28x28``.
+def parse_image(text: str, channels: int = 3) -> Shape:
+    """``224`` (a square), ``224x160`` (height x width) or, with the channels, ``1x28x28``.
 
     Raises:
         ValueError: something else; the message says what is understood.
@@ -43,8 +43,8 @@ def parse_image(text: str) -> Shape:
     if not re.fullmatch(r"[0-9]{1,5}(x[0-9]{1,5}){0,2}", text):
         raise ValueError(f"--image must be like 224 or 3x224x224, not {text!r}")
     sides = [int(side) for side in text.split("x")]
-    channels = sides[0] if len(sides) == 3 else 3
-    shape = Shape(channels, sides[-2] if len(sides) > 1 else sides[-1], sides[-1])
+    depth = sides[0] if len(sides) == 3 else channels
+    shape = Shape(depth, sides[-2] if len(sides) > 1 else sides[-1], sides[-1])
     if min(shape) < 1:
         raise ValueError(f"--image must have at least one pixel and one channel, not {text!r}")
     return shape

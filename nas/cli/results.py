@@ -57,7 +57,7 @@ def list_all(
         print_text("Start one: nas search googlenet_small --data fashion-mnist-mini --name first")
     else:
         headers = ("run", "state", "space", "data", ">done", ">other", ">disk (MB)", "created")
-        print_table(headers, [_row(run) for run in runs])
+        print_table(headers, [_row(run) for run in runs], unbroken=("state", "created"))
 
 
 def _named(name: str, results: str) -> Path:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from nas.records import Run
 
-ARCHITECTURE_COLUMNS = ("macs", "params", "activation_bytes", "peak_activation_bytes")
+REPORT = "report.html"
+"""What ``nas search`` calls the report in the run's directory."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,17 +38,18 @@ def show(
 ) -> None:
     """Show a run's front, picks, spend and rejections, and the commands to go on with."""
     from nas.cli.console import print_json
+    from nas.cli.words import run_word
     from nas.records import open_run
 
     opened = open_run(run)
     if trial is not None:
         opened.architecture(trial)  # says which trials there are
         data = trial_data(opened, trial)
-        print_json(data) if as_json else print_trial(data, run)
+        print_json(data) if as_json else print_trial(data, run_word(opened))
     elif as_json:
-        print_json({**run_data(opened), "next": next_commands(opened, run)})
+        print_json({**run_data(opened), "next": next_commands(opened)})
     else:
-        print_run(opened, run)
+        print_run(opened)
 
 
 # ------------------------------------------------------------------------------------- the run
@@ -89,7 +91,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def print_run(run: Run, where: str) -> None:
+def print_run(run: Run) -> None:
     """The run on the screen, ending with commands to copy."""
     from nas.cli.console import print_commands, print_facts, print_text
 
@@ -100,7 +102,7 @@ def print_run(run: Run, where: str) -> None:
     print_text()
     _print_spend(data)
     _print_rejections(data)
-    print_commands("Next", next_commands(run, where))
+    print_commands("Next", next_commands(run))
 
 
 def _facts(data: dict[str, Any]) -> dict[str, str]:
@@ -181,24 +183,21 @@ def _print_rejections(data: dict[str, Any]) -> None:
         )
 
 
-def next_commands(run: Run, where: str) -> list[str]:
+def next_commands(run: Run) -> list[str]:
     """The commands that go on from here, to be copied as they are."""
     from nas.analysis.tables import picks_table
-    from nas.cli.words import command
+    from nas.cli.words import command, resume_words, run_word
 
-    settings = run.settings
-    data = json.loads(settings.task)["data"]
     commands = []
     if run.state == "interrupted":
-        space = json.loads(settings.space).get("name", "")
-        words = ["search", space, "--data", data, "--name", run.name, "--resume"]
-        commands.append(command(*words))
-    if not picks_table(run.trials, settings.objectives).empty:
-        trained = f"{run.path}/knee"
+        commands.append(command("search", *resume_words(run)))
+    if not picks_table(run.trials, run.settings.objectives).empty:
+        trained = run.path / "knee"
+        if not (run.path / REPORT).is_file():
+            commands.append(command("report", run_word(run), "--out", run.path / REPORT))
         commands += [
-            command("report", where, "--out", f"{run.path}/report.html"),
-            command("train", where, "--pick", "knee", "--data", data, "--out", trained),
-            command("export", trained, "--out", f"{run.path}/export"),
+            command("train", run_word(run), "--pick", "knee", "--out", trained),
+            command("export", trained, "--out", trained / "export"),
         ]
     return commands
 

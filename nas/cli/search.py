@@ -1,0 +1,257 @@
+"""``nas search``: options in, a run out; at its end the front and the commands to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import add_command, flag
+
+if TYPE_CHECKING:
+    from nas.architecture import Architecture
+    from nas.task import Task
+
+TASK = "Task"
+BUDGETS = "Budgets (hard: what exceeds one is never trained)"
+EXECUTION = "Execution"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    add_command(
+        app,
+        "search",
+        search,
+        short="Search a space; ends with a front and a report.",
+        example="nas search googlenet_small --data fashion-mnist-mini --name first",
+    )
+
+
+def search(  # noqa: PLR0913 - one parameter an option
+    space: Annotated[
+        str | None,
+        typer.Argument(metavar="SPACE", help="A shipped space (see nas spaces) or a YAML file."),
+    ] = None,
+    *,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="What the run is called.", show_default=False)
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="fashion-mnist-mini, fashion-mnist, hf:OWNER/NAME, folder:DIR or parquet:DIR.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Trained trials in all. Default: 64; none with --time."
+        ),
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="In all: 90s, 10m or 2h.")
+    ] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="error and any of macs, params, activation_bytes. Default: error,macs.",
+        ),
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(metavar="NAME", help="random, qmc, tpe, nsga2, nsga3 or gp.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Of all that is random. Default: 0.")
+    ] = None,
+    seed_with: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PRESET", help="Try this preset or file first; may be repeated."),
+    ] = None,
+    max_macs: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Such as 300M.", rich_help_panel=BUDGETS)
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Such as 2M.", rich_help_panel=BUDGETS)
+    ] = None,
+    max_activation_bytes: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Such as 4M.", rich_help_panel=BUDGETS)
+    ] = None,
+    task: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="The settings below and more; options here go before it.",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="The image that cost is counted for: 224 or 3x224x224. Default: the data's.",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            min=2, metavar="N", help="Of the target. Default: the data's.", rich_help_panel=TASK
+        ),
+    ] = None,
+    resolution: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="PIXELS", help="Side of a proxy's images.", rich_help_panel=TASK
+        ),
+    ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Of a proxy's channels. Default: 0.25.", rich_help_panel=TASK
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="That a proxy trains. Default: 4.", rich_help_panel=TASK
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="An epoch of a proxy passes.", rich_help_panel=TASK),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME", help="default or paper.", rich_help_panel=TASK)
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="auto, float32 or bfloat16. Default: auto.",
+            rich_help_panel=TASK,
+        ),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=EXECUTION),
+    ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Default: one a core, or one a GPU.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
+    results: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where runs are kept.", rich_help_panel=EXECUTION),
+    ] = Path("results"),
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="A database for the study. Default: a file in the run's directory.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        flag("--resume", help="Go on with the run of this name.", panel=EXECUTION),
+    ] = False,
+    plan: Annotated[
+        bool,
+        flag("--plan", help="Say what it would take, and stop.", panel=EXECUTION),
+    ] = False,
+) -> None:
+    """Search a space for networks that trade error against cost, and write a report.
+
+    Each trial trains a narrow proxy briefly; cost is counted exactly at the target, before. Ctrl-C
+    stops cleanly, and --resume goes on.
+    """
+    from nas.cli.search_task import check_precision, new_task, recorded_task, task_settings
+    from nas.quantities import parse_time
+
+    if not resume and (space is None or data is None):
+        raise ValueError("a new search needs a SPACE and --data; an old one goes on with --resume")
+    check_precision(precision)
+    seconds = None if time is None else parse_time(time, "--time")
+    settings = {
+        "name": name,
+        "results": results,
+        "objectives": None if objectives is None else _words(objectives),
+        "budgets": _budgets(
+            {"macs": max_macs, "params": max_params, "activation_bytes": max_activation_bytes}
+        ),
+        "sampler": sampler,
+        "trials": 64 if trials is None and seconds is None else trials,
+        "seconds": seconds,
+        "workers": workers,
+        "device": device,
+        "seed": seed,
+        "seed_with": [_seed_network(item) for item in seed_with or ()],
+        "storage": storage,
+        "resume": resume,
+    }
+    given = task_settings(
+        task,
+        image,
+        classes,
+        recipe,
+        resolution=resolution,
+        width=width,
+        epochs=epochs,
+        images=images,
+    )
+    found = (
+        recorded_task(name, results, storage, data, given, precision)
+        if resume
+        else new_task(str(data), given, precision, device, str(task or "task"))
+    )
+    if plan:
+        _plan(space, found, settings)
+        return
+    raise typer.Exit(_search(space, found, settings))
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _budgets(given: Mapping[str, str | None]) -> dict[str, int]:
+    from nas.quantities import parse_size
+
+    return {
+        name: parse_size(text, f"--max-{name.replace('_', '-')}")
+        for name, text in given.items()
+        if text is not None
+    }
+
+
+def _seed_network(text: str) -> str | Architecture:
+    """A preset's name as it is, and the architecture of a file."""
+    from nas.cli.inputs import read_architecture
+    from nas.presets import PRESETS
+
+    return text if text in PRESETS else read_architecture(text).architecture
+
+
+def _search(space: str | None, task: Task | None, settings: Mapping[str, Any]) -> int:
+    from nas.cli.search_end import finish
+    from nas.search.display import create_display
+    from nas.search.launch import run_search
+
+    return finish(run_search(space, task, display=create_display(), **settings))
+
+
+def _plan(space: str | None, task: Task | None, settings: Mapping[str, Any]) -> None:
+    from nas.cli.search_end import print_plan
+    from nas.search.launch import plan_search
+
+    print_plan(plan_search(space, task, **settings))
