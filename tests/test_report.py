@@ -164,7 +164,13 @@ def test_two_runs_stand_on_one_page(run, tmp_path):
     assert "The runs compared" in found.text
     assert [a["id"] for a in found.having(class_="run")] == ["run0", "run1"]
     assert found.having(**{"data-figure": "compared-fronts"})
+    assert found.having(**{"data-figure": "compared-hypervolume"})
+    assert "on the same data by the same proxy" in found.text
     assert f"nas train {other.path} --pick knee" in found.text
+    third = make_run(tmp_path, "third", trials=2, objectives=("error", "params"))
+    found = Page(write_report([run, third], tmp_path / "unlike.html"))
+    assert "hypervolumes are not set side by side" in found.text
+    assert not found.having(**{"data-figure": "compared-hypervolume"})
     again = Page(write_report([run, run], tmp_path / "same.html"))
     assert f"first ({run.path})" in again.text
 
@@ -200,6 +206,14 @@ def test_pages_of_runs_without_much(trials, outcome, expected, tmp_path):
     found = Page(write_report(run, tmp_path / "few.html"))
     assert expected in found.text
     assert "nan" not in found.text.lower().replace("the loss is nan", "")
+    after = {
+        failing: "--trial 0",
+        stopping: "--resume --trials 18",
+        running: "--resume --trials 18",
+    }
+    assert after.get(outcome, "nas") in found.text
+    if trials == 0:
+        assert "nas spaces googlenet_small" in found.text
     assert ("nas train" in found.text.split("How to read")[0]) == (outcome is None and trials > 0)
     if trials == 0:
         assert "All 38 proposals were rejected before training" in found.text

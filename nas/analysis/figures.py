@@ -89,6 +89,8 @@ def front_figure(
     _label_landmarks(figure, table, x, log_x)
     figure.update_xaxes(_cost_axis(table[x], x, log_x))
     figure.update_yaxes(title_text="validation error (proxy)", tickformat=".0%", hoverformat=".1%")
+    if table["shown_error"].isna().all():
+        figure.update_yaxes(range=[0, 1.05])
     return figure
 
 

@@ -73,6 +73,9 @@
     if (small.matches) {
       layout.margin = { l: 52, r: 8, t: 8, b: 48 };
       layout.xaxis = fewer(layout.xaxis);
+      for (const trace of figure.data) {
+        if (trace.name === "knee") Object.assign(trace, { text: ["knee"], textposition: "top right" });
+      }
       layout.legend = { entrywidthmode: "fraction", entrywidth: 0.48, font: { size: 12 } };
     }
     if (isOnPaper) layout.width = Math.min(div.offsetWidth, 660);
@@ -122,13 +125,15 @@
     list.className = "grid";
     const rows = [
       ["last error seen (proxy)", trial.error], ["MACs", trial.macs], ["parameters", trial.params],
-      ["epochs trained", trial.epochs], ["origin", trial.origin], ["all about it", trial.command],
+      ["epochs trained", trial.epochs], ["origin", trial.origin],
     ];
     for (const [label, value] of rows) {
       const row = text(list, "div", "");
       text(row, "dt", label);
       text(row, "dd", String(value));
     }
+    text(card, "p", "Its network and its learning curve:").className = "note";
+    text(text(card, "p", ""), "code", trial.command);
   }
 
   function choose(key, number, isAsked) {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -105,6 +105,8 @@ class RunView:
     trials: dict[str, Row]
     first: int | None
     comparison: list[Row]
+    is_same_task: bool
+    is_comparable: bool
 
 
 def run_views(runs: Sequence[Run]) -> list[RunView]:
@@ -141,9 +143,19 @@ def _with_comparison(views: list[RunView], runs: Sequence[Run], labels: list[str
     figures = {
         **views[0].figures,
         "compared-fronts": _data(fronts_figure(fronts, x=axis)),
-        "compared-hypervolume": _data(hypervolume_figure(histories)),
     }
-    first = RunView(**{**vars(views[0]), "comparison": rows, "figures": figures})
+    tasks = {Task.from_json(run.settings.task).fingerprint for run in runs}
+    goals = {(run.settings.objectives, run.settings.reference) for run in runs}
+    is_comparable = len(tasks) == len(goals) == 1
+    if is_comparable:
+        figures["compared-hypervolume"] = _data(hypervolume_figure(histories))
+    first = replace(
+        views[0],
+        comparison=rows,
+        figures=figures,
+        is_same_task=len(tasks) == 1,
+        is_comparable=is_comparable,
+    )
     return [first, *views[1:]]
 
 
@@ -190,6 +202,8 @@ class _RunViewer:
             trials=self._trial_cards(),
             first=self._first(detailed),
             comparison=[],
+            is_same_task=True,
+            is_comparable=True,
         )
 
     def _subtitle(self) -> str:
@@ -246,14 +260,18 @@ class _RunViewer:
 
     def _next(self) -> list[Command]:
         space = str(json.loads(self.settings.space).get("name", ""))
-        resume = _command(
-            "search", space, "--data", self.task.data, "--name", self.run.name, "--resume"
-        )
-        if self.front.empty:
-            return [Command("Go on searching", resume)]
-        commands = self._commands("knee", "knee")
-        if self.run.state == "interrupted":
-            commands.append(Command("Go on searching", resume))
+        if self.trials.empty and self.run.state == "finished":
+            why = "See what the space costs, then search it under a new name with wider budgets"
+            return [Command(why, _command("spaces", space))]
+        commands = [] if self.front.empty else self._commands("knee", "knee")
+        failed = self.trials.loc[self.trials["state"] == "failed", "number"]
+        if self.front.empty and len(failed):
+            look = _command("show", self._where(), "--trial", failed.iloc[0])
+            commands.append(Command("Look at the first trial that failed", look))
+        if self.front.empty or self.run.state == "interrupted":
+            words = ["--data", self.task.data, "--name", self.run.name, "--resume"]
+            more = [] if self.run.state == "interrupted" else ["--trials", len(self.trials) + 16]
+            commands.append(Command("Go on searching", _command("search", space, *words, *more)))
         return commands
 
     def _commands(self, pick: str, folder: str) -> list[Command]:
@@ -442,6 +460,8 @@ def _indented(text: str) -> str:
 
 def _plain(value: object) -> str:
     """A choice without the decimals that a column with gaps puts on its integers."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
