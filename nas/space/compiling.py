@@ -42,7 +42,8 @@ from nas.space.schema import (
 from nas.space.values import Value
 
 MAX_PARAMETERS = 2_000
-_RANKS = {"cells": 0, "present": 1, "kind": 1, "channels": 2, "forms": 3}
+_RANKS = {"count": 0, "cells": 1, "kind": 1, "present": 2, "channels": 3, "forms": 4}
+_LAST_RANK = 5
 
 
 def compile_layout(spec: SpaceFile) -> Layout:
@@ -68,7 +69,7 @@ class _Builder:
     def build(self, spec: SpaceFile) -> Layout:
         check_hidden(spec.head)
         stem = tuple(self.op(f"stem.{index}", op) for index, op in enumerate(spec.stem))
-        count = self.add("stages.count", spec.stages.count, rank=0)
+        count = self.add("stages.count", spec.stages.count, rank=_RANKS["count"])
         num_stages = max(integers(spec.stages.count))
         cell_specs = merged_cells(spec, num_stages)
         cells, depths = self.depths(spec.stages, num_stages)
@@ -94,7 +95,7 @@ class _Builder:
             choices=tuple(self.choices),
         )
 
-    def add(self, name: str, value: Value, scope: str = "network", rank: int = 4) -> int:
+    def add(self, name: str, value: Value, scope: str = "network", rank: int = _LAST_RANK) -> int:
         """The index of the choice of that name."""
         if name not in self.index:
             self.index[name] = len(self.choices)
@@ -104,7 +105,9 @@ class _Builder:
     def scoped(self, prefixes: Mapping[str, str], owner: str, field: str, value: Value) -> int:
         """The index of a choice whose name tells who shares it."""
         scope = scope_of(field, value)
-        return self.add(f"{prefixes[scope]}{owner}{field}", value, scope, _RANKS.get(field, 4))
+        return self.add(
+            f"{prefixes[scope]}{owner}{field}", value, scope, _RANKS.get(field, _LAST_RANK)
+        )
 
     def op(self, name: str, spec: StemConv | PoolSpec | ReducingConv | HeadSpec) -> OpPlace:
         if isinstance(spec, PoolSpec):
@@ -177,7 +180,7 @@ class _Builder:
         check_places(spec, depths)
         fields = ("channels", "hidden", "dropout", "weight")
         return AuxiliaryPlace(
-            present=self.add("auxiliary.present", spec.present, rank=1),
+            present=self.add("auxiliary.present", spec.present, rank=_RANKS["present"]),
             fields={key: self.add(f"auxiliary.{key}", getattr(spec, key)) for key in fields},
             cells=tuple(sorted((place.stage, place.cell) for place in spec.heads)),
             pool=_auxiliary_pool(spec.pool),

@@ -25,7 +25,7 @@ from nas.space.values import (
     boolean,
     fixed,
     form,
-    inner,
+    inner_width,
     kernel,
     number,
     or_none,
@@ -118,7 +118,7 @@ class BranchSpec(_Part):
     reduce: Annotated[Value, read_value(or_none(_width))] = fixed(None)
     channels: Annotated[Value, read_value(or_none(_width))]
     forms: Annotated[Value, read_value(form)]
-    inner: Annotated[Value, read_value(inner)] = fixed("channels")
+    inner: Annotated[Value, read_value(inner_width)] = fixed("channels")
 
 
 def _check_branch_names(raw: Any) -> Any:

@@ -109,7 +109,7 @@ def or_none(kind: Kind) -> Kind:
     return read
 
 
-def inner(value: object) -> Scalar:
+def inner_width(value: object) -> Scalar:
     """What the inner convolutions of a branch are as wide as: a word, or a width."""
     if value in ("channels", "reduce"):
         return str(value)
