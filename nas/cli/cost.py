@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import ArchitectureArgument, Json, add_command, flag
+from nas.cli.options import ArchitectureArgument, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.cost import Cost, LayerCost
@@ -36,9 +36,7 @@ def show_cost(
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="Default: 1000 for images from 128 pixels on, 10 below."
-        ),
+        whole(1, help="Default: 1000 for images from 128 pixels on, 10 below."),
     ] = None,
     auxiliary: Annotated[
         bool, flag("--auxiliary", help="Count the auxiliary heads (training only) too.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Device, Json, add_command, flag
+from nas.cli.options import Device, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Shape
@@ -67,9 +67,7 @@ def export(  # noqa: PLR0913 - one parameter an option
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="Default: 1000 for images from 128 pixels on, 10 below."
-        ),
+        whole(1, help="Default: 1000 for images from 128 pixels on, 10 below."),
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the network is called in the files.")

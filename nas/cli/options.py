@@ -23,6 +23,33 @@ def add_command(
     app.command(name, help=text, short_help=short, epilog=f"Example: {example}")(function)
 
 
+def whole(low: int, *, help: str, metavar: str = "N", panel: str | None = None) -> Any:
+    """An option that takes an integer from ``low``; what is wrong is said with its value."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if number < low:
+            raise typer.BadParameter(f"must be an integer from {low}, not {text!r}")
+        return number
+
+    return typer.Option(parser=parse, metavar=metavar, help=help, rich_help_panel=panel)
+
+
+def number(*, help: str, metavar: str, panel: str | None = None) -> Any:
+    """An option that takes a number."""
+
+    def parse(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            raise typer.BadParameter(f"must be a number, not {text!r}") from None
+
+    return typer.Option(parser=parse, metavar=metavar, help=help, rich_help_panel=panel)
+
+
 Json = Annotated[bool, flag("--json", help="JSON for scripts.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
 Results = Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import add_command, flag
+from nas.cli.options import add_command, flag, number, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -48,9 +48,7 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="Trained trials in all. Default: 64; none with --time."
-        ),
+        whole(1, help="Trained trials in all. Default: 64; none with --time."),
     ] = None,
     time: Annotated[
         str | None, typer.Option(metavar="TIME", help="In all: 90s, 10m or 2h.")
@@ -65,9 +63,7 @@ def search(  # noqa: PLR0913 - one parameter an option
     sampler: Annotated[
         str | None, typer.Option(metavar="NAME", help="random, qmc, tpe, nsga2, nsga3 or gp.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Of all that is random. Default: 0.")
-    ] = None,
+    seed: Annotated[int | None, whole(0, help="Of all that is random. Default: 0.")] = None,
     seed_with: Annotated[
         list[str] | None,
         typer.Option(metavar="PRESET", help="Try this preset or file first; may be repeated."),
@@ -99,31 +95,23 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = None,
     classes: Annotated[
         int | None,
-        typer.Option(
-            min=2, metavar="N", help="Of the target. Default: the data's.", rich_help_panel=TASK
-        ),
+        whole(2, help="Of the target. Default: the data's.", panel=TASK),
     ] = None,
     resolution: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="PIXELS", help="Side of a proxy's images.", rich_help_panel=TASK
-        ),
+        whole(1, help="Side of a proxy's images.", metavar="PIXELS", panel=TASK),
     ] = None,
     width: Annotated[
         float | None,
-        typer.Option(
-            metavar="SHARE", help="Of a proxy's channels. Default: 0.25.", rich_help_panel=TASK
-        ),
+        number(metavar="SHARE", help="Of a proxy's channels. Default: 0.25.", panel=TASK),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="That a proxy trains. Default: 4.", rich_help_panel=TASK
-        ),
+        whole(1, help="That a proxy trains. Default: 4.", panel=TASK),
     ] = None,
     images: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="An epoch of a proxy passes.", rich_help_panel=TASK),
+        whole(1, help="An epoch of a proxy passes.", panel=TASK),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="default or paper.", rich_help_panel=TASK)
@@ -142,12 +130,7 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = "auto",
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Default: one a core, or one a GPU.",
-            rich_help_panel=EXECUTION,
-        ),
+        whole(1, help="Default: one a core, or one a GPU.", panel=EXECUTION),
     ] = None,
     results: Annotated[
         Path,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Json, RunArgument, add_command
+from nas.cli.options import Json, RunArgument, add_command, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,9 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     run: RunArgument,
-    trial: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Show this trial instead.")
-    ] = None,
+    trial: Annotated[int | None, whole(0, help="Show this trial instead.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show a run's front, picks, spend and rejections, and the commands to go on with."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Device, add_command, flag
+from nas.cli.options import Device, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -49,20 +49,18 @@ def train(  # noqa: PLR0913 - one parameter an option
         Path | None,
         typer.Option(metavar="DIR", help="Default: RUN/PICK, or results/trained/NAME."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")] = 10,
+    epochs: Annotated[int, whole(1, help="Passes over the data.")] = 10,
     recipe: Annotated[str, typer.Option(metavar="NAME", help="default or paper.")] = "default",
     resolution: Annotated[
         int | None,
-        typer.Option(min=1, metavar="PIXELS", help="Resize the images. Default: their own size."),
+        whole(1, help="Resize the images. Default: their own size.", metavar="PIXELS"),
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="NAME", help="auto, float32 or bfloat16.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of all that is random.")] = 0,
+    seed: Annotated[int, whole(0, help="Of all that is random.")] = 0,
     device: Device = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="On a processor. Default: all cores.")
-    ] = None,
+    threads: Annotated[int | None, whole(1, help="On a processor. Default: all cores.")] = None,
     resume: Annotated[bool, flag("--resume", help="Go on after an interruption.")] = False,
 ) -> None:
     """Train one network at full width on all images, and measure it once on the test split.

@@ -1,0 +1,366 @@
+"""The command line: what each command prints, for people and scripts, and how errors end."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import make_run, nas
+
+from nas.cli.boundary import main
+from nas.cli.console import make_table
+
+COMMANDS = ("spaces", "search", "show", "runs", "report", "train", "export", "cost", "doctor")
+RICH_FRAMES = "╭╮╰╯│─"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run."""
+    return make_run(tmp_path_factory.mktemp("results")).path
+
+
+@pytest.fixture(params=[80, 120])
+def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setenv("COLUMNS", str(request.param))
+    return int(request.param)
+
+
+def longest_line(text: str) -> int:
+    return max(len(line) for line in text.splitlines())
+
+
+# ------------------------------------------------------------------------------------------ help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_and_fits(command: str, width: int) -> None:
+    result = nas(command, "--help")
+    assert result.code == 0
+    assert f"Example: nas {command}" in result.out
+    assert longest_line(result.out) <= width
+    # No paragraph of a docstring is broken but at the width.
+    text = result.out.split("╭")[0]
+    paragraphs = [part.split("\n") for part in re.split(r"\n\s*\n", text.strip())]
+    for lines in paragraphs:
+        for line, following in itertools.pairwise(lines):
+            room = width - len(line.rstrip())
+            assert len(following.split()[0]) >= room - 3, (line, following)
+
+
+def test_help_lists_the_commands_in_order_of_use(width: int) -> None:
+    for words in ([], ["--help"]):
+        result = nas(*words)
+        assert result.code == 0
+        found = re.findall(r"^│ (\w+)  ", result.out, re.MULTILINE)
+        assert tuple(found) == COMMANDS
+        assert longest_line(result.out) <= width
+
+
+def test_version() -> None:
+    assert re.fullmatch(r"nas \d+\.\d+\.\d+\n", nas("--version").out)
+
+
+# -------------------------------------------------------------------------------------- lightness
+
+
+def modules_after(*words: str, cwd: Path | None = None) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after one command."""
+    program = (
+        "import sys\n"
+        "from nas.cli import main\n"
+        f"code = main({list(words)!r})\n"
+        "assert code == 0, code\n"
+        "print('MODULES', *{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
+    return set(result.stdout.splitlines()[-1].split()[1:])
+
+
+HEAVY = {"torch", "ray", "optuna", "plotly", "sklearn", "datasets"}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    light = modules_after("--help")
+    assert not light & (HEAVY | {"pandas", "numpy", "sqlalchemy"})
+    assert not modules_after("search", "--help") & (HEAVY | {"pandas", "numpy", "sqlalchemy"})
+
+
+def test_show_loads_nothing_heavy(run: Path) -> None:
+    assert not modules_after("show", str(run)) & HEAVY
+    assert not modules_after("runs", "--results", str(run.parent)) & HEAVY
+
+
+def test_cost_and_spaces_load_nothing_heavy() -> None:
+    assert not modules_after("cost", "googlenet") & (HEAVY | {"pandas"})
+    assert not modules_after("spaces", "tiny") & (HEAVY | {"pandas"})
+
+
+def test_the_tests_above_can_fail() -> None:
+    assert "torch" in modules_after("doctor")
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+
+def test_usage_error_is_one_line() -> None:
+    result = nas("search", "--nonsense")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: no such option: --nonsense ")
+    assert result.err.endswith(" (see nas search --help)\n")
+    assert result.err.count("\n") == 1
+
+
+def test_wrong_number_is_named_with_its_value() -> None:
+    result = nas("cost", "googlenet", "--classes", "-3")
+    assert result.code == 2
+    assert "'--classes': must be an integer from 1, not '-3'" in result.err
+
+
+def test_value_error_is_one_line_even_if_its_message_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("first\n  second")
+
+    monkeypatch.setattr("nas.cli.inputs.read_architecture", fail)
+    assert nas("cost", "googlenet").err == "error: first second\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/there"), 2, "/there: permission denied"),
+        (OSError(28, "No space left on device"), 2, "no space left on device"),
+        (OSError(5, "Input/output error", "/disk"), 1, "/disk: input/output error"),
+        (RuntimeError("it broke"), 1, "RuntimeError: it broke (--debug shows where)"),
+        (KeyError("name"), 1, "KeyError: 'name' (--debug shows where)"),
+    ],
+)
+def test_failures_have_a_code_and_a_line(
+    error: Exception, code: int, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("nas.cli.inputs.read_architecture", fail)
+    result = nas("cost", "googlenet")
+    assert (result.code, result.err) == (code, f"error: {line}\n")
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr("nas.cli.inputs.read_architecture", fail)
+    for words in (["--debug", "cost", "googlenet"], ["cost", "googlenet", "--debug"]):
+        result = nas(*words)
+        assert result.code == 1
+        assert "Traceback" in result.err
+        assert result.err.endswith("error: RuntimeError: it broke (--debug shows where)\n")
+
+
+def test_an_interrupt_has_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.cli.inputs.read_architecture", fail)
+    assert nas("cost", "googlenet").code == 130
+
+
+def test_module_and_console_script_are_the_same() -> None:
+    command = [sys.executable, "-m", "nas", "cost", "nothing.json"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: nothing.json: there is no such architecture file\n"
+    assert main(["cost", "nothing.json"]) == 2
+
+
+# ------------------------------------------------------------------------------------------ tables
+
+
+def test_numbers_are_right_aligned_and_whole() -> None:
+    from rich.console import Console
+
+    table = make_table(("name", ">number"), [("a", "1"), ("much longer", "1,000,000")])
+    console = Console(width=20, file=io.StringIO(), record=True)
+    console.print(table)
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    # The name folds; the number stays whole, and ends where the one above it ends.
+    assert lines[2].startswith("a ")
+    assert lines[2].endswith(" 1")
+    assert lines[3].endswith(" 1,000,000")
+    assert len(lines[2]) == len(lines[3])
+
+
+def test_colour_is_for_terminals_only(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" not in nas("show", run).out
+    assert "\x1b[" not in nas("cost", "googlenet").out
+
+
+# -------------------------------------------------------------------------------------------- cost
+
+
+def test_cost_prints_cells_and_totals(width: int) -> None:
+    result = nas("cost", "googlenet")
+    assert result.code == 0
+    assert "7,005,832" in result.out
+    assert "1,582,671,872" in result.out
+    # FACTS.md: 3a has 128,049,152 MACs.
+    row = next(line for line in result.out.splitlines() if line.startswith("stages.0.0"))
+    assert "128.05" in row
+    assert longest_line(result.out) <= width
+
+
+def test_cost_prints_layers_below_their_cell(width: int) -> None:
+    result = nas("cost", "torchvision_googlenet", "--layers", "--auxiliary")
+    lines = result.out.splitlines()
+    cell = next(index for index, line in enumerate(lines) if line.startswith("stages.0.0 "))
+    assert lines[cell + 1].startswith("  branches.0.0 ")
+    assert any(line.startswith("auxiliary.1 ") for line in lines)
+    assert longest_line(result.out) <= width
+
+
+def test_cost_as_json_has_numbers_and_rows_that_add_up() -> None:
+    data = nas("cost", "cifar_googlenet", "--image", "1x64x96", "--classes", "7", "--json").data
+    assert data["image"] == [1, 64, 96]
+    assert data["classes"] == 7
+    for name in ("params", "macs", "activation_bytes"):
+        assert data[name] == sum(layer[name] for layer in data["layers"])
+    assert data["layers"][-1]["output"] == [7, 1, 1]
+
+
+def test_cost_of_a_file_needs_an_image(tmp_path: Path) -> None:
+    from nas.presets import load_preset
+
+    path = tmp_path / "mine.json"
+    path.write_text(load_preset("cifar_googlenet").to_json())
+    assert "--image is needed" in nas("cost", path).err
+    ours = nas("cost", path, "--image", "32", "--json").data
+    theirs = nas("cost", "cifar_googlenet", "--json").data
+    assert (ours["name"], ours["macs"]) == ("mine", theirs["macs"])
+
+
+# ------------------------------------------------------------------------------------------ spaces
+
+
+def test_spaces_are_listed_with_what_they_contain(width: int) -> None:
+    result = nas("spaces")
+    row = next(line for line in result.out.splitlines() if line.startswith("googlenet_small "))
+    assert row.split()[-1] == "cifar_googlenet"
+    assert longest_line(result.out) <= width
+    data = {item["name"]: item for item in nas("spaces", "--json").data}
+    assert data["tiny"]["size"] == 1080
+    assert data["googlenet"]["members"] == ["googlenet"]
+
+
+def test_one_space_in_detail(width: int) -> None:
+    result = nas("spaces", "tiny")
+    assert "1,080" in result.out
+    assert "nas search tiny" in result.out
+    assert longest_line(result.out) <= width
+
+
+def test_space_as_json_has_choices_and_costs() -> None:
+    data = nas("spaces", "tiny", "--image", "1x28x28", "--json").data
+    assert data["image"] == [1, 28, 28]
+    assert data["parameters"]["stages.count"]["values"] == [1, 2]
+    for costs in data["costs"].values():
+        assert 0 < costs["least"] <= costs["median"] <= costs["most"]
+    larger = nas("spaces", "tiny", "--image", "1x56x56", "--json").data
+    assert larger["costs"]["macs"]["least"] > 3 * data["costs"]["macs"]["least"]
+
+
+# -------------------------------------------------------------------------------------------- runs
+
+
+def test_show_prints_the_front_and_what_next(run: Path, width: int) -> None:
+    result = nas("show", run)
+    assert result.code == 0
+    assert "knee" in result.out
+    assert f"nas train {run} --pick knee --out {run}/knee" in result.out
+    tables = [line for line in result.out.splitlines() if not line.startswith("  nas ")]
+    assert longest_line("\n".join(tables)) <= width
+
+
+def test_show_as_json_is_stable(run: Path) -> None:
+    data = nas("show", run, "--json").data
+    assert {
+        "name",
+        "state",
+        "space",
+        "data",
+        "objectives",
+        "trials",
+        "hypervolume",
+        "reference",
+        "front",
+        "picks",
+        "spend",
+        "rejections",
+        "next",
+    } <= set(data)
+    assert data["trials"] == {"complete": 12}
+    assert data["state"] == "finished"
+    numbers = [row["number"] for row in data["front"]]
+    assert data["picks"]["knee"] in numbers
+    errors = [row["error"] for row in data["front"]]
+    assert errors == sorted(errors, reverse=True)
+    assert data["hypervolume"] > 0
+
+
+def test_show_a_trial(run: Path, width: int) -> None:
+    result = nas("show", run, "--trial", "3")
+    assert "stages.0.0" in result.out
+    assert f"nas export {run} --pick trial:3" in result.out
+    data = nas("show", run, "--trial", 3, "--json").data
+    assert data["number"] == 3
+    assert data["choices"]["stages.count"] in (1, 2)
+    assert data["architecture"]["format"] == 1
+    cost = nas("cost", "googlenet", "--json").data
+    assert set(cost["layers"][0]) >= {"name", "kind", "params", "macs"}
+
+
+def test_runs_are_listed_and_deleted(tmp_path: Path, width: int) -> None:
+    assert "There are no runs" in nas("runs", "--results", tmp_path).out
+    make_run(tmp_path, "one", trials=2)
+    make_run(tmp_path, "two", trials=3)
+    result = nas("runs", "--results", tmp_path)
+    assert longest_line(result.out) <= width
+    data = nas("runs", "--results", tmp_path, "--json").data
+    assert {item["name"]: item["trials"] for item in data} == {
+        "one": {"complete": 2},
+        "two": {"complete": 3},
+    }
+    assert all(item["disk_bytes"] > 1000 for item in data)
+    deleted = nas("runs", "--results", tmp_path, "--delete", "one")
+    assert deleted.code == 0
+    assert [item["name"] for item in nas("runs", "--results", tmp_path, "--json").data] == ["two"]
+
+
+def test_report_is_written_where_asked(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+    result = nas("report", run, "--out", out)
+    assert result.code == 0
+    assert "<html" in out.read_text()[:500]
+    assert str(out) in result.out.replace("\n", "")
+
+
+# ------------------------------------------------------------------------------------------ doctor
+
+
+def test_doctor_says_what_will_be_used(width: int) -> None:
+    result = nas("doctor")
+    assert result.code == 0
+    assert longest_line(result.out) <= width
+    data = nas("doctor", "--json").data
+    assert set(data["would_use"]) == {"device", "workers", "precision"}
+    assert data["would_use"]["workers"] >= 1
+    assert data["packages"]["torch"] != "not installed"
