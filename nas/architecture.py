@@ -639,9 +639,9 @@ def check_one_size(name: str, outs: Sequence[Shape]) -> None:
     Raises:
         ValueError: they do; the message names the cell by ``name``, and the sizes.
     """
-    sizes = sorted({(out.height, out.width) for out in outs})
+    sizes = {out[1:] for out in outs}
     if len(sizes) > 1:
-        shown = " and ".join(f"{height}x{width}" for height, width in sizes)
+        shown = " and ".join(f"{height}x{width}" for height, width in sorted(sizes))
         raise ValueError(f"{name}: its branches end in maps of different sizes, {shown} pixels")
 
 

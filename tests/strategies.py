@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from nas.architecture import (
@@ -22,6 +23,10 @@ from nas.architecture import (
     Reduction,
     Shape,
 )
+
+# A busy machine is no fault of a test: neither slow draws nor slow examples fail one.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 IMAGE = Shape(3, 13, 11)
 """The smallest image that all drawn architectures fit; uneven, so that a swapped side shows."""

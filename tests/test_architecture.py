@@ -262,7 +262,7 @@ def shuffled(cell: Cell, rng: random.Random) -> Cell:
 
 
 @given(architectures(), st.randoms(use_true_random=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_order_of_branches_does_not_matter(
     architecture: Architecture, rng: random.Random
 ) -> None:
@@ -296,7 +296,7 @@ def test_canonical_order_is_the_papers() -> None:
 
 
 @given(architectures(), architectures())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_equal_exactly_when_fingerprints_are(first: Architecture, second: Architecture) -> None:
     assert (first == second) == (first.fingerprint == second.fingerprint)
 
@@ -353,7 +353,7 @@ def test_the_fingerprint_is_for_ever() -> None:
 
 
 @given(architectures(), st.sampled_from([None, 2]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_json_round_trip(architecture: Architecture, indent: int | None) -> None:
     text = architecture.to_json(indent)
     again = Architecture.from_json(text)
@@ -508,7 +508,7 @@ def test_json_of_no_numbers_is_refused(number: str) -> None:
 
 
 @given(architectures(), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_damaged_json_raises_nothing_but_value_error(
     architecture: Architecture, data: st.DataObject
 ) -> None:
@@ -571,7 +571,7 @@ def test_shapes_of_googlenet() -> None:
 
 
 @given(architectures())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_drawn_architectures_fit(architecture: Architecture) -> None:
     check(architecture, IMAGE)
 

@@ -157,7 +157,7 @@ def test_kinds_read_well() -> None:
 
 
 @given(architectures())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_totals_are_the_sums_of_the_rows(architecture: Architecture) -> None:
     for auxiliary in (False, True):
         cost = count_cost(architecture, IMAGE, 5, auxiliary=auxiliary)
@@ -210,13 +210,13 @@ def test_presets_cost_what_torch_counts(name: str) -> None:
 
 
 @given(architectures())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_architectures_cost_what_torch_counts(architecture: Architecture) -> None:
     check_against_torch(architecture, IMAGE, 5)
 
 
 @given(architectures())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_rows_are_the_modules(architecture: Architecture) -> None:
     """A row's parameters are those of the module of its name."""
     cost = count_cost(architecture, IMAGE, 5, auxiliary=True)
@@ -285,7 +285,7 @@ def test_peak_of_presets_is_what_lives(name: str) -> None:
 
 
 @given(architectures(norms=("none",)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_peak_of_architectures_is_what_lives(architecture: Architecture) -> None:
     peak = count_cost(architecture, IMAGE, 5).peak_activation_bytes
     assert peak == measured_peak(architecture, IMAGE, 5)

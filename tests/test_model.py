@@ -155,7 +155,7 @@ def assert_trains_alike(architecture: Architecture, image: Shape) -> None:
 
 
 @given(architectures())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_merged_and_plain_train_alike(architecture: Architecture) -> None:
     assert_trains_alike(architecture, IMAGE)
 
@@ -320,7 +320,7 @@ def test_built_without_auxiliary_heads() -> None:
 
 
 @given(architectures())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_output_shapes(architecture: Architecture) -> None:
     network = build(architecture, IMAGE, 5, seed=0).eval()
     shapes: dict[str, Shape] = {}
