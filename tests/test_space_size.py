@@ -4,6 +4,7 @@ Small spaces are generated with all kinds of choice, all scopes and overrides. T
 decode every vector of values, put the architectures in a set.
 """
 
+import os
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from nas.architecture import Architecture
 from nas.space import SearchSpace
 
+EXAMPLES = int(os.environ.get("NAS_TEST_EXAMPLES", "20"))
 MOST = 1_500
 """Vectors of a generated space."""
 
@@ -147,7 +149,7 @@ def number_of_vectors(space: SearchSpace) -> int:
 
 
 @settings(
-    max_examples=60,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

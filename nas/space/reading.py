@@ -13,6 +13,18 @@ from nas.space.values import spell
 
 MAX_FILE_BYTES = 1_000_000
 
+# pydantic's own rules, in the words of the others.
+_RULES = {
+    "dict_type": "it must have keys",
+    "int_parsing": "it must be an integer",
+    "int_type": "it must be an integer",
+    "list_type": "it must be a list",
+    "model_attributes_type": "it must have keys",
+    "string_pattern_mismatch": "it must be up to 64 letters, digits, _, . and -",
+    "string_type": "it must be text",
+    "too_short": "the list must not be empty",
+}
+
 
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader, and a key given twice is an error instead of the last one's victory."""
@@ -74,6 +86,7 @@ def read_space_file(data: Mapping[str, Any], source: str) -> SpaceFile:
 def _path(steps: tuple[int | str, ...]) -> str:
     # pydantic names the member of the union after the stem's index.
     shown = steps[:2] + steps[3:] if steps[:1] == ("stem",) and len(steps) > 2 else steps
+    shown = tuple(step for step in shown if step != "[key]")
     return f"{'.'.join(map(str, shown))}: " if shown else ""
 
 
@@ -85,6 +98,5 @@ def _rule(fault: Any) -> str:
         return "it must be given"
     if fault["type"].startswith("union_tag"):
         return f"op must be conv or pool, not {spell(fault['input'])}"
-    return f"{message[0].lower()}{message[1:]}, not {spell(fault['input'])}".replace(
-        "input should", "it should"
-    )
+    rule = _RULES.get(fault["type"]) or message.replace("Input should", "it must")
+    return f"{rule}, not {spell(fault['input'])}"
