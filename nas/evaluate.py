@@ -79,7 +79,13 @@ class Evaluation:
         self._data = data.to(self.device)
         self._results: list[RungResult] = []
         self._train_losses: list[float] = []
-        plan = Plan(task.recipe, task.precision, task.proxy.epochs, task.proxy.images)
+        plan = Plan(
+            task.recipe,
+            task.precision,
+            classes=task.target.classes,
+            epochs=task.proxy.epochs,
+            images=task.proxy.images,
+        )
         with self._guarded():
             self._training = Training(self.proxy, self._data.train, statistics, plan, seed)
         self._seconds = time.perf_counter() - start
@@ -175,7 +181,7 @@ class Evaluation:
 
     def _need(self) -> str:
         batch = self.task.recipe.batch_size
-        image, classes = self.task.proxy_image, len(self._data.train.class_names)
+        image, classes = self.task.proxy_image, self.task.target.classes
         cost = count_cost(self.proxy, image, classes, auxiliary=True, dtype=self.task.precision)
         mebibytes = cost.activation_bytes * batch / 2**20
         return f"a batch of {batch} images has about {mebibytes:,.0f} MiB of activations"

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_training import IMAGE, small_architecture, small_data, small_task
+from small_training import IMAGE, small_architecture, small_data, small_split, small_task
 from torch import Tensor
 
 from nas.architecture import Norm
 from nas.evaluate import Evaluation, EvaluationFailed, RungResult
-from nas.task import Task, proxy
+from nas.task import Task, create_task, proxy
 
 DATA, STATISTICS = small_data()
 
@@ -77,6 +77,14 @@ def test_what_is_trained_is_the_proxy() -> None:
     evaluation = evaluation_of()
     assert evaluation.proxy == proxy(small_architecture(), small_task())
     assert evaluation.proxy != small_architecture()
+
+
+def test_the_proxy_has_the_targets_classes() -> None:
+    split, settings = small_split(), small_task().model_dump(mode="json")
+    task = create_task(split.describe("small"), {**settings, "target": {"classes": 9}})
+    evaluation = evaluation_of(task)
+    evaluation.advance()
+    assert evaluation.network.state_dict()["head.classifier.weight"].shape[0] == 9
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -198,7 +198,9 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_weights_in_float32() -> None:
 
 def training_of(seed: int = 0, **changes: object) -> Training:
     data, statistics = small_data()
-    plan = Plan(recipe_with(**{"batch_size": 32, **changes}), "float32", epochs=6, images=96)
+    plan = Plan(
+        recipe_with(**{"batch_size": 32, **changes}), "float32", classes=4, epochs=6, images=96
+    )
     return Training(small_architecture(), data.train, statistics, plan, seed)
 
 

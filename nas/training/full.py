@@ -186,7 +186,8 @@ class _Job:
     def _train(
         self, split: Split, statistics: Statistics, files: ResultFiles, identity: dict[str, Any]
     ) -> Training:
-        plan = Plan(self.settings.recipe, self.precision, self.settings.epochs)
+        classes, epochs = len(split.class_names), self.settings.epochs
+        plan = Plan(self.settings.recipe, self.precision, classes, epochs)
         training = Training(self.trained, split, statistics, plan, self.settings.seed)
         if self.saved is not None:
             training.load_state_dict(self.saved["training"])

@@ -31,10 +31,14 @@ from nas.training.validation import Validation, validate
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and with what a training runs; ``images`` an epoch, None for all."""
+    """How long and with what a training runs; ``images`` an epoch, None for all.
+
+    ``classes`` are the classifier's, at least those of the data.
+    """
 
     recipe: Recipe
     precision: Precision
+    classes: int
     epochs: int
     images: int | None = None
 
@@ -66,7 +70,7 @@ class Training:
         self._statistics = statistics
         self._device = split.images.device
         self.batches = Batches.plan(len(split.labels), plan.recipe.batch_size, plan.images)
-        self.network = _build(architecture, split, plan.recipe, seed)
+        self.network = _build(architecture, split, plan, seed)
         weights = tuple(head.weight for head in architecture.auxiliary)
         self._step = TrainingStep(self.network, plan.recipe, plan.precision, weights)
 
@@ -144,13 +148,12 @@ class Training:
         self.epoch = state["epoch"]
 
 
-def _build(architecture: Architecture, split: Split, recipe: Recipe, seed: int) -> Network:
+def _build(architecture: Architecture, split: Split, plan: Plan, seed: int) -> Network:
     """The network on the split's device, in the memory format that trains fastest there."""
-    classes = len(split.class_names)
-    network = build(architecture, split.image, classes, seed=derive_seed(seed, "weights"))
+    network = build(architecture, split.image, plan.classes, seed=derive_seed(seed, "weights"))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = recipe.norm_momentum
+            module.momentum = plan.recipe.norm_momentum
     # NHWC: 1.3 to 1.9 times faster than the default on a processor, and what tensor cores read.
     network.to(split.images.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
