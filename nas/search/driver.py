@@ -22,7 +22,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import FrameType
 
 from nas.quantities import format_count
@@ -31,6 +30,7 @@ from nas.records.writing import RunWriter
 from nas.search.display import Display, Progress, RunningTrial
 from nas.search.executor import Executor, Job, Report
 from nas.search.ledger import Ledger, Trial, stored_trials
+from nas.search.limits import Limits
 from nas.search.proposals import Accepted, Proposals
 from nas.task import Task
 
@@ -45,15 +45,6 @@ MOST_REJECTED = 2_000
 
 TICK_SECONDS = 0.25
 REJECTIONS_EVERY_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a search ends, counted for the study over all restarts."""
-
-    trials: int | None
-    seconds: float | None
-    rejected: int = MOST_REJECTED
 
 
 class Search:
@@ -221,7 +212,7 @@ class Search:
         """One try at a new trial; False where there is nothing more to propose."""
         if self._proposals.is_exhausted:
             self._dry = "every network of the space was trained or rejected"
-        elif self._proposals.in_a_row >= self._limits.rejected:
+        elif self._proposals.in_a_row >= MOST_REJECTED:
             self._dry = self._proposals.why_none()
         else:
             accepted = self._proposals.attempt(self._next)

@@ -1,4 +1,4 @@
-"""``run_search`` and ``plan_search``: everything is checked before anything is written.
+"""``run_search``: everything is checked before anything is written.
 
 A search needs a space, a task and a name; all else has defaults. Settings that are None take
 their default in a new run and the recorded value in a resumed one.
@@ -15,9 +15,10 @@ from nas.quantities import unknown_name
 from nas.records import RESULTS, Run
 from nas.records.writing import RunWriter, create_run, has_run
 from nas.search.display import Display, NoDisplay
-from nas.search.driver import Limits, Search
+from nas.search.driver import Search
 from nas.search.executor import Executor
 from nas.search.ledger import Ledger
+from nas.search.limits import Limits
 from nas.search.prepare import Prepared, exists_message, prepare
 from nas.search.proposals import Proposals
 from nas.search.samplers import Mirror, distributions_of
@@ -71,7 +72,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         OSError: the study cannot be written (any more); what was finished is in it.
         RuntimeError: no worker can be kept alive.
     """
-    limits = _checked_limits(trials, seconds)
+    limits = Limits(trials, seconds)
     if isinstance(executor, str) and executor not in EXECUTORS:
         raise ValueError(unknown_name("executor", executor, EXECUTORS))
     prepared = prepare(
@@ -150,13 +151,3 @@ def _drive(prepared: Prepared, limits: Limits, executor: Executor, display: Disp
     finally:
         lock.release()
     return Run(location)
-
-
-def _checked_limits(trials: int | None, seconds: float | None) -> Limits:
-    if trials is not None and (not isinstance(trials, int) or trials < 1):
-        raise ValueError(f"trials must be an integer from 1, not {trials!r}")
-    if seconds is not None and not seconds > 0:
-        raise ValueError(f"the time must be over 0 seconds, not {seconds!r}")
-    if trials is None and seconds is None:
-        raise ValueError("a search needs a limit: a number of trials, a time, or both")
-    return Limits(trials, seconds)

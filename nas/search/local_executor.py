@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -228,6 +229,8 @@ def _end_with_parent() -> None:
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
     """Ctrl-C goes to the whole process group; a child born with it blocked never sees it."""
+    # Starting this later would let the signals through again.
+    resource_tracker.ensure_running()
     signals = {signal.SIGINT}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

@@ -1,0 +1,198 @@
+"""What a search would take, before it is begun: ``plan_search``. Nothing is written.
+
+The time is measured, not guessed: the proxy of a middling network trains on a few batches of
+noise. It stands for this machine as it is now, and for networks as chance draws them; a sampler
+that likes larger ones takes longer.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.architecture import Architecture
+from nas.cost import COSTS, count_cost
+from nas.records import RESULTS
+from nas.search.limits import Limits
+from nas.search.prepare import NUM_DRAWN, Prepared, prepare
+from nas.search.proposals import Judged
+from nas.search.workers import worker_devices
+from nas.space import SearchSpace
+from nas.task import Task, proxy
+
+if TYPE_CHECKING:
+    from nas.datasets import Split, TrainValidation
+
+MEASURED_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search that was checked and not begun.
+
+    ``accepted`` is the share of random networks that fit and meet the budgets; ``costs`` holds
+    (least, median, largest) of them by cost. ``images`` are what a trial's training passes.
+    ``seconds`` is the whole search on all workers, None where the trials are not limited.
+    """
+
+    space: str
+    size: int
+    num_parameters: int
+    data: str
+    objectives: tuple[str, ...]
+    reference: tuple[float, ...]
+    budgets: dict[str, int]
+    sampler: str
+    trials: int | None
+    limit_seconds: float | None
+    device: str
+    workers: int
+    accepted: float
+    costs: dict[str, tuple[int, int, int]]
+    proxy_macs: int
+    images: int
+    trial_seconds: float
+    seconds: float | None
+
+
+def plan_search(  # noqa: PLR0913 - as run_search
+    space: SearchSpace | str,
+    task: Task,
+    *,
+    name: str,
+    results: str | Path = RESULTS,
+    objectives: Sequence[str] | None = None,
+    budgets: Mapping[str, int] | None = None,
+    sampler: str | None = None,
+    trials: int | None = 64,
+    seconds: float | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    seed: int | None = None,
+    seed_with: Sequence[str | Architecture] = (),
+    storage: str | None = None,
+    resume: bool = False,
+    data: Split | TrainValidation | None = None,
+) -> Plan:
+    """Check a search as ``run_search`` would and say what it would take.
+
+    Raises:
+        ValueError: a setting is wrong.
+    """
+    limits = Limits(trials, seconds)
+    given = {"objectives": objectives, "budgets": budgets, "sampler": sampler, "seed": seed}
+    prepared = prepare(
+        space,
+        task,
+        name=name,
+        results=results,
+        given={**given, "evaluate": None},
+        storage=storage,
+        resume=resume,
+        device=device,
+        seed_with=seed_with,
+    )
+    devices = worker_devices(prepared.device, workers)
+    accepted = _accepted(prepared)
+    middling = _middling(accepted, prepared.task)
+    images = _images(prepared.task, data)
+    trial_seconds = _trial_seconds(middling, prepared.task, images, devices[0])
+    total = None
+    if limits.trials is not None:
+        total = math.ceil(limits.trials / len(devices)) * trial_seconds
+        total = total if seconds is None else min(total, seconds)
+    settings = prepared.settings
+    return Plan(
+        space=prepared.space.name,
+        size=prepared.space.size,
+        num_parameters=len(prepared.space.parameters),
+        data=prepared.task.data,
+        objectives=settings.objectives,
+        reference=settings.reference,
+        budgets=settings.budgets,
+        sampler=settings.sampler,
+        trials=limits.trials,
+        limit_seconds=limits.seconds,
+        device=prepared.device,
+        workers=len(devices),
+        accepted=len(accepted) / NUM_DRAWN,
+        costs=_spread(accepted or [middling], prepared.task),
+        proxy_macs=_proxy_macs(middling, prepared.task),
+        images=images * prepared.task.rungs[-1],
+        trial_seconds=trial_seconds,
+        seconds=total,
+    )
+
+
+def _accepted(prepared: Prepared) -> list[Architecture]:
+    """Random networks that a search would train; those to begin with where there are none."""
+    drawn = (prepared.space.random(np.random.default_rng([0, i])) for i in range(NUM_DRAWN))
+    return [item for item in drawn if isinstance(prepared.judge.judge(item), Judged)] or [
+        item for _, item in prepared.given
+    ]
+
+
+def _proxy_macs(architecture: Architecture, task: Task) -> int:
+    return count_cost(proxy(architecture, task), task.proxy_image, task.target.classes).macs
+
+
+def _middling(architectures: Sequence[Architecture], task: Task) -> Architecture:
+    by_size = sorted(architectures, key=lambda item: _proxy_macs(item, task))
+    return by_size[len(by_size) // 2]
+
+
+def _spread(architectures: Sequence[Architecture], task: Task) -> dict[str, tuple[int, int, int]]:
+    target = task.target
+    counted = [count_cost(item, target.image, target.classes) for item in architectures]
+    spread = {}
+    for name in COSTS:
+        values = [int(getattr(cost, name)) for cost in counted]
+        spread[name] = (min(values), int(statistics.median(values)), max(values))
+    return spread
+
+
+def _images(task: Task, data: Split | TrainValidation | None) -> int:
+    """Training images an epoch passes."""
+    from nas.datasets import TrainValidation, describe_data
+
+    if isinstance(data, TrainValidation):
+        available = len(data.train)
+    else:
+        known = describe_data(task.data).num_train if data is None else len(data)
+        available = known - task.validation_images
+    return min(available, task.proxy.images or available)
+
+
+def _trial_seconds(architecture: Architecture, task: Task, images: int, device: str) -> float:
+    """Seconds of one trial, from a few batches after a first run that warms up."""
+    import torch
+
+    from nas.datasets import TrainValidation, from_tensors, measure_statistics
+    from nas.evaluate import Evaluation
+
+    count = MEASURED_BATCHES * task.recipe.batch_size
+    noise = torch.randint(0, 256, (count, *task.proxy_image), dtype=torch.uint8)
+    labels = torch.arange(count) % task.target.classes
+    names = [str(index) for index in range(task.target.classes)]
+    split = from_tensors(noise, labels, names)
+    short = task.model_copy(
+        update={"proxy": task.proxy.model_copy(update={"images": count, "epochs": 1})}
+    )
+    few = TrainValidation(
+        split, replace(split, images=noise[:1].clone(), labels=labels[:1].clone())
+    )
+    statistics_ = measure_statistics(split)
+    seconds = []
+    for _ in range(2):
+        evaluation = Evaluation(architecture, short, 0, few, statistics_, device)
+        seconds.append(evaluation.advance().train_seconds)
+    each = seconds[-1] / count
+    # A forward pass takes about a third of a training step.
+    passes = images * task.rungs[-1] + task.validation_images * len(task.rungs) / 3
+    return each * passes

@@ -1,0 +1,488 @@
+"""A whole search over the tiny space with scripted training: recorded, proposed, resumed."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from small_search import error_of, result, small_architecture, small_task, trained
+
+from nas.architecture import Architecture, Shape
+from nas.cost import count_cost
+from nas.records import Run, open_run
+from nas.search.executor import Job, Report, ScriptedExecutor
+from nas.search.launch import run_search
+from nas.search.samplers import SAMPLERS
+from nas.space import SearchSpace
+from nas.task import Target, Task
+
+TINY = SearchSpace.load("tiny")
+IMAGE = Shape(1, 16, 16)
+
+
+def task(epochs: int = 4, width: float = 1.0) -> Task:
+    small = small_task(epochs)
+    proxy = small.proxy.model_copy(update={"width": width})
+    return small.model_copy(update={"target": Target(image=IMAGE, classes=10), "proxy": proxy})
+
+
+def search(path: Path, script: Any = trained, capacity: int = 1, **settings: Any) -> Run:
+    defaults: dict[str, Any] = {"name": "run", "results": path, "trials": 12, "sampler": "random"}
+    executor = ScriptedExecutor(script, capacity)
+    return run_search(TINY, task(), executor=executor, **{**defaults, **settings})
+
+
+class Dead(Exception):  # noqa: N818 - it is not an error but an end
+    """The driver dies here, without a chance to write anything."""
+
+
+def killed_at(number: int, done: bool = False) -> Callable[[Job], list[Report]]:
+    """A script under which the driver dies when it submits that trial."""
+
+    def script(job: Job) -> list[Report]:
+        if job.number == number:
+            raise Dead
+        return trained(job)
+
+    return script
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_each_sampler_searches_and_repeats_nothing(tmp_path: Path, sampler: str) -> None:
+    run = search(tmp_path, sampler=sampler, trials=25)
+    trials = run.trials
+    assert list(trials["state"]) == ["complete"] * len(trials)
+    assert (~trials["reused"]).sum() == 25
+    assert trials["fingerprint"].is_unique
+    assert trials.loc[~trials["reused"], "proxy_fingerprint"].is_unique
+    assert (trials["origin"] == f"sampler:{sampler}").sum() > 12
+    assert run.state == "finished"
+
+
+def test_what_is_recorded(tmp_path: Path) -> None:
+    run = search(tmp_path, objectives=("error", "params"), seed=5)
+    for row in run.trials.to_dict("records"):
+        architecture = run.architecture(row["number"])
+        cost = count_cost(architecture, IMAGE, 10)
+        assert row["fingerprint"] == architecture.fingerprint
+        assert (row["macs"], row["params"]) == (cost.macs, cost.params)
+        assert row["activation_bytes"] == cost.activation_bytes
+        assert row["peak_activation_bytes"] == cost.peak_activation_bytes
+        assert row["error"] == error_of(architecture)
+        assert (row["seed"], row["epochs"], row["reused"]) == (5, 4, False)
+        assert row["started"] <= row["finished"]
+    assert run.settings.objectives == ("error", "params")
+    assert run.settings.reference[0] == 0.9
+    assert run.settings.reference[1] >= run.trials["params"].max()
+    first = run.curves[run.curves["number"] == 0]
+    assert list(first["epoch"]) == [1, 2, 4]
+    assert list(first["train_loss"]) == [1.0, 0.5, 0.25]
+    assert first["error"].iloc[-1] == run.trials["error"][0]
+    assert TINY.decode(run.values[3]) == run.architecture(3)
+    shown = run.choices.iloc[3].dropna().drop("number")
+    assert set(shown.index) == TINY.active(run.values[3])
+
+
+def test_same_seed_same_trials(tmp_path: Path) -> None:
+    runs = [search(tmp_path / str(i), sampler="tpe", trials=16) for i in (0, 1)]
+    assert list(runs[0].trials["architecture"]) == list(runs[1].trials["architecture"])
+    other = search(tmp_path / "2", sampler="tpe", trials=16, seed=1)
+    assert list(other.trials["architecture"]) != list(runs[0].trials["architecture"])
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "nsga2", "tpe"])
+def test_a_resumed_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path, sampler: str) -> None:
+    whole = search(tmp_path / "whole", sampler=sampler, trials=24)
+    with pytest.raises(Dead):
+        search(tmp_path / "cut", killed_at(15), sampler=sampler, trials=24)
+    cut = search(tmp_path / "cut", sampler=sampler, trials=24, resume=True)
+    columns = ["number", "architecture", "error", "origin"]
+    pd.testing.assert_frame_equal(cut.trials[columns], whole.trials[columns])
+
+
+def test_killed_with_eight_done_and_two_running(tmp_path: Path) -> None:
+    with pytest.raises(Dead):
+        search(tmp_path, killed_at(9), capacity=2, trials=16)
+    before = open_run(tmp_path / "run")
+    assert before.state == "interrupted"
+    states = list(before.trials["state"])
+    done = [index for index, state in enumerate(states) if state == "complete"]
+    running = [index for index, state in enumerate(states) if state == "running"]
+    assert (len(done), running) == (8, [8, 9])
+
+    jobs: list[Job] = []
+
+    def script(job: Job) -> list[Report]:
+        jobs.append(job)
+        return trained(job)
+
+    after = search(tmp_path, script, capacity=2, trials=16, resume=True)
+    pd.testing.assert_frame_equal(after.trials.loc[done], before.trials.loc[done])
+    assert [job.number for job in jobs][:2] == running
+    assert [job.architecture for job in jobs[:2]] == [before.architecture(n) for n in running]
+    assert (after.trials["state"] == "complete").sum() == 16 == len(after.trials)
+    assert after.trials["fingerprint"].is_unique
+    assert not set(after.trials["fingerprint"][10:]) & set(before.trials["fingerprint"])
+
+
+def test_a_proxy_is_trained_once(tmp_path: Path) -> None:
+    jobs: list[Job] = []
+
+    def script(job: Job) -> list[Report]:
+        jobs.append(job)
+        return trained(job)
+
+    # At a width of 1/4 many networks of the space have the same proxy.
+    narrow = task(width=0.25)
+    executor = ScriptedExecutor(script, capacity=4)
+    run = run_search(
+        TINY, narrow, name="r", results=tmp_path, trials=60, executor=executor, sampler="random"
+    )
+    trials = run.trials
+    assert trials["reused"].sum() > 5
+    assert len(jobs) == 60 == (~trials["reused"]).sum()
+    trained_errors = trials[~trials["reused"]].set_index("proxy_fingerprint")["error"]
+    for row in trials[trials["reused"]].to_dict("records"):
+        assert row["error"] == trained_errors[row["proxy_fingerprint"]]
+        assert row["reason"].startswith("the same proxy network as trial ")
+        assert row["train_seconds"] == 0
+
+
+def test_failures_have_a_reason_and_are_not_proposed_again(tmp_path: Path) -> None:
+    def script(job: Job) -> list[Report]:
+        if job.number % 3 == 0:
+            reports = trained(job)[:2]
+            return [*reports, Report(job.number, "failed", None, "the loss is nan at epoch 2")]
+        return trained(job)
+
+    run = search(tmp_path, script, trials=20, sampler="tpe")
+    trials = run.trials
+    failed = trials[trials["state"] == "failed"]
+    assert len(failed) >= 9
+    assert set(failed["reason"]) == {"the loss is nan at epoch 2"}
+    assert failed["error"].isna().all()
+    assert set(failed["epochs"]) == {1}
+    assert (trials["state"] == "complete").sum() == 20
+    assert trials["fingerprint"].is_unique
+
+
+def test_an_error_that_is_not_finite_fails_the_trial(tmp_path: Path) -> None:
+    def script(job: Job) -> list[Report]:
+        if job.number == 1:
+            return [Report(1, "done", result(4, float("nan")))]
+        return trained(job)
+
+    run = search(tmp_path, script, trials=3)
+    assert list(run.trials["state"]) == ["complete", "failed", "complete", "complete"]
+    assert run.trials["reason"][1] == "it ended without an error to compare"
+
+
+def test_ten_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
+    run = search(tmp_path, lambda job: [Report(job.number, "failed", None, "no memory")])
+    assert len(run.trials) == 10
+    assert run.ended is not None
+    assert run.ended.message == "10 trials failed in a row; the last: no memory"
+
+
+def test_a_lost_trial_is_tried_four_times(tmp_path: Path) -> None:
+    tries: dict[int, int] = {}
+
+    def script(job: Job) -> list[Report]:
+        tries[job.number] = tries.get(job.number, 0) + 1
+        lost = Report(job.number, "lost", None, "the worker was killed by SIGSEGV")
+        if job.number == 2 or (job.number == 4 and tries[4] < 4):
+            return [*trained(job)[:2], lost]
+        return trained(job)
+
+    run = search(tmp_path, script, trials=6)
+    assert (tries[2], tries[4]) == (4, 4)
+    assert list(run.trials["state"]) == ["complete"] * 2 + ["failed"] + ["complete"] * 4
+    assert run.trials["reason"][2] == "the worker was killed by SIGSEGV, 4 times in all"
+    assert list(run.curves.loc[run.curves["number"] == 4, "epoch"]) == [1, 2, 4]
+
+
+def test_budgets_cost_no_training(tmp_path: Path) -> None:
+    budget = 300_000
+    run = search(tmp_path, budgets={"macs": budget}, trials=20, sampler="nsga2")
+    assert run.trials["macs"].max() <= budget
+    assert run.rejections.counts["macs"] > 0
+    row = next(row for row in run.rejections.last if row["kind"] == "macs")
+    assert row["reason"].endswith("over the budget 300K")
+    values = dict(zip(TINY.parameters, row["values"], strict=True))
+    assert count_cost(TINY.decode(values), IMAGE, 10).macs > budget
+    assert run.settings.budgets == {"macs": budget}
+    assert run.settings.reference[1] == budget
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_samplers_learn_from_refusals(tmp_path: Path, sampler: str) -> None:
+    # A fifth of the space meets it: chance would make about four refusals a trial.
+    tight = {"budgets": {"macs": 250_000}, "trials": 40}
+    chance = search(tmp_path / "random", sampler="random", **tight).rejections.counts["macs"]
+    learnt = search(tmp_path / sampler, sampler=sampler, **tight).rejections.counts["macs"]
+    assert learnt < chance / 2
+
+
+def test_the_space_comes_to_an_end(tmp_path: Path) -> None:
+    few = SearchSpace.from_yaml(SMALL_SPACE)
+    executor = ScriptedExecutor(trained, 3)
+    run = run_search(few, task(), name="r", results=tmp_path, executor=executor, sampler="tpe")
+    assert len(run.trials) == few.size
+    assert set(run.trials["fingerprint"]) == {a.fingerprint for a in few.enumerate()}
+    assert run.ended is not None
+    assert run.ended.kind == "proposals"
+    assert run.ended.message == "every network of the space was trained or rejected"
+    assert run.state == "finished"
+
+
+SMALL_SPACE = """
+format: 1
+name: few
+stem: [{op: conv, kernel: 3, stride: 2, channels: [8, 16, 24]}]
+stages: {count: 1, cells: [1, 2, 3]}
+cell:
+  branches:
+    1x1: {forms: 1x1, channels: {options: [8, 16], scope: network}}
+    3x3: {forms: 3x3, channels: 8}
+"""
+
+
+def test_seeds_come_first(tmp_path: Path) -> None:
+    seeds = list(TINY.enumerate())[100:102]
+    run = search(tmp_path, seed_with=seeds, trials=5, sampler="nsga2")
+    assert [run.architecture(number) for number in (0, 1)] == seeds
+    assert list(run.trials["origin"][:2]) == [f"seed:{item.fingerprint}" for item in seeds]
+    resumed = search(tmp_path, seed_with=seeds, trials=7, resume=True)
+    assert resumed.trials["fingerprint"].is_unique
+    assert len(resumed.trials) == 7
+
+
+def test_time_counts_over_restarts(tmp_path: Path) -> None:
+    run = search(tmp_path, trials=None, seconds=0.6)
+    assert run.ended is not None
+    assert run.ended.kind == "time"
+    assert 0.3 < run.elapsed_seconds < 3
+    again = search(tmp_path, trials=None, seconds=0.6, resume=True)
+    assert len(again.trials) == len(run.trials)
+    more = search(tmp_path, trials=None, seconds=run.elapsed_seconds + 1, resume=True)
+    assert len(more.trials) > len(run.trials)
+
+
+def test_trials_count_over_restarts(tmp_path: Path) -> None:
+    search(tmp_path, trials=5)
+    assert len(search(tmp_path, trials=5, resume=True).trials) == 5
+    run = search(tmp_path, trials=8, resume=True)
+    assert len(run.trials) == 8
+    assert run.state == "finished"
+
+
+def test_a_sampler_may_change_at_a_resume(tmp_path: Path) -> None:
+    search(tmp_path, trials=25, sampler="random")
+    run = search(tmp_path, trials=40, sampler="nsga2", resume=True)
+    assert set(run.trials["origin"][:25]) == {"sampler:random"}
+    assert set(run.trials["origin"][25:]) <= {"sampler:nsga2", "mutation", "random"}
+    assert (run.trials["origin"] == "sampler:nsga2").sum() > 5
+
+
+def test_one_objective_is_enough(tmp_path: Path) -> None:
+    run = search(tmp_path, objectives=("error",), sampler="tpe", trials=15)
+    assert len(run.trials) == 15
+
+
+def evaluate(architecture: Architecture, task: Task, seed: int) -> float:
+    return error_of(architecture)
+
+
+def test_own_function_in_this_process_and_in_workers(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"results": tmp_path, "trials": 4, "evaluate": evaluate, "seed": 2}
+    here = run_search(TINY, task(), name="here", **settings)
+    there = run_search(TINY, task(), name="there", workers=2, **settings)
+    assert here.settings.evaluate == "test_search.evaluate"
+    assert list(here.trials["fingerprint"][:2]) == list(there.trials["fingerprint"][:2])
+    for run in (here, there):
+        for row in run.trials.to_dict("records"):
+            assert row["error"] == error_of(run.architecture(row["number"]))
+
+
+# ------------------------------------------------------------------------------------ bad input
+
+BAD = [
+    ({"name": "../../x"}, "a run's name must be .* not '../../x'"),
+    ({"name": ".."}, "a run's name must be"),
+    ({"name": "a/b"}, "a run's name must be"),
+    ({"trials": -3}, "trials must be an integer from 1, not -3"),
+    ({"trials": None}, "a search needs a limit"),
+    ({"seconds": 0}, "the time must be over 0 seconds, not 0"),
+    ({"sampler": "ngsa2"}, "unknown sampler 'ngsa2'; did you mean 'nsga2'"),
+    ({"objectives": ("error", "mac")}, "unknown objective 'mac'; did you mean 'macs'"),
+    ({"objectives": ("macs", "params")}, "objectives must be error and any of"),
+    ({"objectives": ("error", "error")}, "objectives must be error and any of"),
+    ({"budgets": {"flops": 1}}, "unknown budget 'flops'"),
+    ({"budgets": {"macs": 0}}, "the budget of macs must be an integer from 1, not 0"),
+    ({"budgets": {"macs": 1000}}, r"nothing in space 'tiny' meets .* smallest found has \d"),
+    ({"seed": -1}, "seed must be an integer"),
+    ({"seed_with": ["googlnet"]}, "'googlnet'; did you mean 'googlenet'"),
+    ({"seed_with": ["googlenet"]}, "seed:googlenet is not in space 'tiny': "),
+    ({"seed_with": [small_architecture()]}, "is not in space 'tiny'"),
+    ({"storage": "nonsense"}, "storage must be a URL"),
+    ({"resume": True}, "there is no run 'run' in .* to resume"),
+    ({"executor": "locl"}, "unknown executor 'locl'; did you mean 'local'"),
+    ({"executor": "local", "device": "gpu"}, "device must be auto, cpu or cuda, not 'gpu'"),
+    ({"executor": "local", "device": "cpu", "workers": 0}, "workers must be an integer from 1"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD)
+def test_bad_input_writes_nothing(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    defaults: dict[str, Any] = {"name": "run", "executor": ScriptedExecutor(trained)}
+    with pytest.raises(ValueError, match=message) as error:
+        run_search(TINY, task(), results=tmp_path / "results", **{**defaults, **settings})
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_over_the_budget_is_refused(tmp_path: Path) -> None:
+    largest = max(TINY.enumerate(), key=lambda item: count_cost(item, IMAGE, 10).macs)
+    with pytest.raises(ValueError, match=r"cannot be searched: macs .* over the budget 300K"):
+        search(tmp_path, seed_with=[largest], budgets={"macs": 300_000})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_space_that_fits_nowhere(tmp_path: Path) -> None:
+    pixels = task().model_copy(update={"target": Target(image=Shape(1, 2, 2), classes=10)})
+    with pytest.raises(ValueError, match="no network of space 'tiny' fits the task: of 100 drawn"):
+        run_search(TINY, pixels, name="r", results=tmp_path, executor=ScriptedExecutor(trained))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_exists(tmp_path: Path) -> None:
+    search(tmp_path, trials=2)
+    with pytest.raises(ValueError, match=r"run 'run' exists already \(finished\); go on with"):
+        search(tmp_path, trials=2)
+
+
+def test_resume_says_what_differs(tmp_path: Path) -> None:
+    search(tmp_path, trials=2)
+    small = SearchSpace.from_yaml(SMALL_SPACE)
+    cases: list[tuple[Any, Any, dict[str, Any], str]] = [
+        (TINY, task(epochs=8), {}, "another task: task.proxy.epochs is 4 in the run and 8 now"),
+        (small, task(), {}, r"another space: space\.\S+ is .* in the run and .* now"),
+        (TINY, task(), {"objectives": ("error", "params")}, r'\["error", "macs"\] in the run and'),
+        (TINY, task(), {"seed": 3}, "another seed: seed is 0 in the run and 3 now"),
+        (
+            TINY,
+            task(),
+            {"budgets": {"macs": 500_000}},
+            "another budgets: budgets.macs is not there",
+        ),
+    ]
+    for space, its_task, settings, message in cases:
+        with pytest.raises(ValueError, match=message):
+            run_search(
+                space,
+                its_task,
+                name="run",
+                results=tmp_path,
+                resume=True,
+                executor=ScriptedExecutor(trained),
+                **settings,
+            )
+    # As recorded where nothing is given.
+    run = run_search(
+        None,
+        None,
+        name="run",
+        results=tmp_path,
+        trials=3,
+        resume=True,
+        executor=ScriptedExecutor(trained),
+    )
+    assert len(run.trials) == 3
+
+
+def test_rejections_in_a_row_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.search.driver.MOST_REJECTED", 50)
+    # Nothing but the seed meets a budget this tight; chance finds it too seldom.
+    least = min(count_cost(item, IMAGE, 10).macs for item in TINY.enumerate())
+    run = search(tmp_path, budgets={"macs": least}, trials=40)
+    assert run.ended is not None
+    assert run.ended.message.startswith("50 proposals in a row were rejected; the last: ")
+    assert run.trials["macs"].max() == least
+
+
+# ------------------------------------------------------------------------------------ faults
+
+
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    messages: list[str] = []
+
+    def script(job: Job) -> list[Report]:
+        with pytest.raises(ValueError, match="already driven") as error:
+            search(tmp_path, resume=True)
+        messages.append(str(error.value))
+        assert open_run(tmp_path / "run").state == "running"
+        return trained(job)
+
+    search(tmp_path, script, trials=1)
+    assert f"run 'run' is already driven by process {__import__('os').getpid()};" in messages[0]
+
+
+def test_a_full_disk_keeps_what_was_finished(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        import resource, sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_search import search
+        from pathlib import Path
+        from small_search import trained
+        path = Path({str(tmp_path)!r})
+        search(path, trials=5)
+        size = (path / "run" / "study.db").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 8192, size + 8192))
+        try:
+            search(path, trials=500, resume=True)
+        except OSError as error:
+            print(error)
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == 1, done
+    assert lines[0].startswith("cannot write run 'run' (")
+    assert "what was finished is kept" in lines[0]
+    run = open_run(tmp_path / "run")
+    assert (run.trials["state"] == "complete").sum() >= 5
+    assert run.state == "interrupted"
+    assert resource.RLIMIT_FSIZE
+    resumed = search(tmp_path, trials=30, resume=True)
+    assert (resumed.trials["state"] == "complete").sum() == 30
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        search(tmp_path / "file" / "results")
+
+
+def test_a_run_in_a_shared_sqlite_file(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/shared.db"
+    search(tmp_path / "results", storage=url, trials=3, name="one")
+    two = search(tmp_path / "results", storage=url, trials=4, name="two")
+    assert len(two.trials) == 4
+    assert len(open_run(f"{url}#one").trials) == 3
+    assert len(open_run(url, "two").trials) == 4
+    with pytest.raises(ValueError, match="holds several studies; there are 'one', 'two'"):
+        open_run(url)
+    with pytest.raises(ValueError, match="exists already"):
+        search(tmp_path / "results", storage=url, name="one")
