@@ -56,7 +56,8 @@ def show_cost(
     shape = parse_image(image) if image is not None else named.image
     if shape is None:
         raise ValueError(f"--image is needed to count {architecture}: for example --image 3x32x32")
-    num_classes = default_classes(shape) if classes is None else classes
+    known = named.classes if shape == named.image else None
+    num_classes = classes or known or default_classes(shape)
     cost = count_cost(named.architecture, shape, num_classes, auxiliary=auxiliary)
     if as_json:
         print_json(_as_data(named.name, cost, shape, num_classes, auxiliary))

@@ -167,7 +167,9 @@ def _described(what: str, image: str | None, classes: int | None) -> Subject:
     shape = parse_image(image) if image is not None else named.image
     if shape is None:
         raise ValueError(f"--image is needed to export {what}: for example --image 3x32x32")
-    return Subject(named.name, named.architecture, shape, classes or default_classes(shape))
+    known = named.classes if shape == named.image else None
+    count = classes or known or default_classes(shape)
+    return Subject(named.name, named.architecture, shape, count)
 
 
 def _as_proxy(what: str, pick: str | None, device: str) -> Subject:
@@ -212,7 +214,7 @@ def _with_weights(subject: Subject, weights: Path) -> Subject:
 
 
 def _report(result: Export, subject: Subject, *, as_json: bool) -> None:
-    from nas.cli.console import print_facts, print_json, print_text
+    from nas.cli.console import print_json, print_text
 
     if as_json:
         print_json(_as_data(result))
@@ -221,15 +223,18 @@ def _report(result: Export, subject: Subject, *, as_json: bool) -> None:
         print_text(
             "This is the PROXY, not the architecture: narrowed and briefly trained.", bold=True
         )
-    facts = {str(path): f"{path.stat().st_size / 1e3:,.1f} kB" for path in result.files.values()}
-    print_facts({**facts, str(result.directory / "export.json"): "what it is, and its proof"})
+    for path in result.files.values():
+        print(f"{path} ({path.stat().st_size / 1e3:,.1f} kB)")
+    print(f"{result.directory / 'export.json'} (what it is, and its proof)")
     if result.proof is not None:
         weights = "random weights" if result.proof.weights == "random" else "its weights"
+        print_text()
         print_text(
-            f"Proof: in a fresh Python without this package, {result.proof.num_images} images, "
-            f"{weights}: largest difference {result.proof.largest_difference:.2g} "
-            f"(limit {result.proof.limit:.2g})."
+            f"Proof: in a fresh Python without this package, on {result.proof.num_images} images, "
+            f"with {weights}:"
         )
+        difference, limit = result.proof.largest_difference, result.proof.limit
+        print_text(f"largest difference {difference:.2g} (limit {limit:.2g})", bold=True)
     if subject.material is None:
         print_text("Without weights: train it with nas train, or fill Network() with your own.")
 

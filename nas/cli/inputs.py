@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
 ARCHITECTURE_FILE = "architecture.json"
 """What an export or a trained network calls its description."""
 
+SUMMARIES = ("export.json", "training.json")
+"""What `nas export` and `nas train` say of a network, beside its description."""
+
 
 class NamedArchitecture(NamedTuple):
-    """An architecture with what it is called and the image it was made for, where known."""
+    """An architecture, what it is called, and the image and classes it was made for if known."""
 
     name: str
     architecture: Architecture
     image: Shape | None
+    classes: int | None
 
 
 class Picked(NamedTuple):
@@ -66,17 +71,18 @@ def read_architecture(subject: str) -> NamedArchitecture:
 
     path = Path(subject)
     if subject in PRESETS:
-        return NamedArchitecture(subject, load_preset(subject), PRESET_IMAGES[subject])
+        image = PRESET_IMAGES[subject]
+        return NamedArchitecture(subject, load_preset(subject), image, default_classes(image))
     if path.is_dir():
         path = path / ARCHITECTURE_FILE
         if not path.is_file():
             raise ValueError(f"{subject}: the directory holds no {ARCHITECTURE_FILE}")
     if path.is_file():
         name = path.parent.resolve().name if path.name == ARCHITECTURE_FILE else path.stem
-        return NamedArchitecture(name, read_architecture_file(path), None)
+        return NamedArchitecture(name, read_architecture_file(path), *_made_for(path))
     if len(path.parts) > 1 or path.suffix:
         raise ValueError(f"{subject}: there is no such architecture file")
-    return NamedArchitecture(subject, load_preset(subject), None)
+    return NamedArchitecture(subject, load_preset(subject), None, None)
 
 
 def find_run(what: str, *, is_wanted: bool) -> Run | None:
@@ -112,6 +118,21 @@ def trial_of_run(run: Run, pick: str) -> Picked:
     target = Task.from_json(run.settings.task).target
     name = f"{run.name}-trial{number}"
     return Picked(name, run.architecture(number), target.image, target.classes, number)
+
+
+def _made_for(path: Path) -> tuple[Shape | None, int | None]:
+    """Image and classes of an export or a training, from the summary beside its description."""
+    from nas.architecture import Shape
+
+    for name in SUMMARIES:
+        summary = path.with_name(name)
+        if path.name == ARCHITECTURE_FILE and summary.is_file():
+            try:
+                found = json.loads(summary.read_text(encoding="utf-8"))
+                return Shape(*found["image"]), found.get("classes") or len(found["class_names"])
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(f"{summary}: is no summary of an export or training") from None
+    return None, None
 
 
 def read_architecture_file(path: Path) -> Architecture:

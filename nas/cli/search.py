@@ -163,6 +163,8 @@ def search(  # noqa: PLR0913 - one parameter an option
 
     if not resume and (space is None or data is None):
         raise ValueError("a new search needs a SPACE and --data; an old one goes on with --resume")
+    if resume and plan:
+        raise ValueError("--plan is for a new search; leave out --resume")
     check_precision(precision)
     seconds = None if time is None else parse_time(time, "--time")
     settings = {
@@ -198,6 +200,8 @@ def search(  # noqa: PLR0913 - one parameter an option
         else new_task(str(data), given, precision, device, str(task or "task"))
     )
     if plan:
+        assert space is not None
+        assert found is not None
         _plan(space, found, settings)
         return
     raise typer.Exit(_search(space, found, settings))
@@ -233,8 +237,8 @@ def _search(space: str | None, task: Task | None, settings: Mapping[str, Any]) -
     return finish(run_search(space, task, display=create_display(), **settings))
 
 
-def _plan(space: str | None, task: Task | None, settings: Mapping[str, Any]) -> None:
+def _plan(space: str, task: Task, settings: Mapping[str, Any]) -> None:
     from nas.cli.search_end import print_plan
-    from nas.search.launch import plan_search
+    from nas.search.plan import plan_search
 
     print_plan(plan_search(space, task, **settings))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nas.records import Run
+    from nas.search.plan import Plan
 
 
 def finish(run: Run) -> int:
@@ -42,3 +43,42 @@ def _knee(data: dict[str, object]) -> str:
         f"trial {row['number']}: {100 * row['error']:.2f} % error of its proxy, "
         f"{format_count(row['macs'])} MACs, {format_count(row['params'])} parameters"
     )
+
+
+def print_plan(plan: Plan) -> None:
+    """What the search would take; nothing was written."""
+    from nas.cli.console import print_facts, print_table, print_text
+    from nas.quantities import format_count, format_seconds
+
+    limits = [f"{plan.trials} trials"] if plan.trials is not None else []
+    limits += [format_seconds(plan.limit_seconds)] if plan.limit_seconds is not None else []
+    budgets = [f"{name} <= {format_count(limit)}" for name, limit in plan.budgets.items()]
+    print_facts(
+        {
+            "space": f"{plan.space}, {plan.num_parameters} choices, "
+            f"{format_architectures(plan.size)} architectures",
+            "data": plan.data,
+            "objectives": ", ".join(plan.objectives),
+            "sampler": plan.sampler,
+            "budgets": ", ".join(budgets) or "none",
+            "accepted": f"{100 * plan.accepted:.0f} % of random networks fit the task and budgets",
+            "limits": " or ".join(limits),
+            "workers": f"{plan.workers} on {plan.device}",
+            "a trial": f"{plan.images:,} images through {format_count(plan.proxy_macs)} MACs, "
+            f"about {format_seconds(plan.trial_seconds)}",
+            "in all": "until the time is over"
+            if plan.seconds is None
+            else f"about {format_seconds(plan.seconds)}",
+        }
+    )
+    print_text()
+    print_table(
+        ("cost of what is accepted", ">least", ">median", ">most"),
+        [(name, *map(format_count, values)) for name, values in plan.costs.items()],
+    )
+    print_text("Nothing was written. Without --plan the search begins.")
+
+
+def format_architectures(size: int) -> str:
+    """A number of architectures: exact up to ten million, then a power of ten."""
+    return f"{size:,}" if size < 10**7 else f"{size:.1e}"

@@ -81,6 +81,7 @@ def _members(space: SearchSpace) -> list[tuple[str, Shape]]:
 
 def _print_list(found: Sequence[dict[str, Any]]) -> None:
     from nas.cli.console import print_table, print_text
+    from nas.cli.search_end import format_architectures
 
     print_table(
         ("space", ">choices", ">architectures", "contains"),
@@ -88,7 +89,7 @@ def _print_list(found: Sequence[dict[str, Any]]) -> None:
             (
                 item["name"],
                 str(item["choices"]),
-                _size(item["size"]),
+                format_architectures(item["size"]),
                 ", ".join(item["members"]) or "-",
             )
             for item in found
@@ -98,10 +99,6 @@ def _print_list(found: Sequence[dict[str, Any]]) -> None:
         print_text()
         print_text(item["name"], bold=True)
         print_text(item["description"])
-
-
-def _size(size: int) -> str:
-    return f"{size:,}" if size < 10**7 else f"{size:.1e}"
 
 
 # ------------------------------------------------------------------------------------------- one
@@ -160,13 +157,14 @@ def _cost_ranges(space: SearchSpace, image: Shape) -> dict[str, dict[str, int]]:
 
 def _print_space(data: dict[str, Any]) -> None:
     from nas.cli.console import print_commands, print_facts, print_table, print_text
+    from nas.cli.search_end import format_architectures
     from nas.cli.words import command
     from nas.quantities import format_count
 
     print_text(data["description"])
     print_text()
     facts = {
-        "architectures": f"{data['size']:,}" if data["size"] < 10**15 else f"{data['size']:.2e}",
+        "architectures": format_architectures(data["size"]),
         "contains": ", ".join(data["members"]) or "none of the presets",
         "budgets": ", ".join(f"{k} <= {format_count(v)}" for k, v in data["budgets"].items())
         or "none",

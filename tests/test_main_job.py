@@ -1,0 +1,183 @@
+"""The main job at the command line, on real workers and images: search, train, export, go on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import Result, make_images, make_run, nas
+from safetensors.torch import load_file
+
+from nas.architecture import Architecture
+from nas.records import open_run
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"folder:{make_images(tmp_path_factory.mktemp('data') / 'images')}"
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, images: str) -> tuple[Path, Result]:
+    """A run by real workers, and what its last screen said."""
+    results = tmp_path_factory.mktemp("results")
+    words = ["--data", images, "--name", "first", "--results", results, "--trials", 3]
+    task = ["--epochs", 2, "--width", "0.5", "--precision", "float32", "--workers", 1]
+    result = nas("search", "tiny", *words, *task, "--max-macs", "3M", "--seed", 5)
+    assert result.code == 0, result.err
+    return results / "first", result
+
+
+def next_commands(text: str) -> list[list[str]]:
+    lines = text.split("\nNext\n")[1].splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("  nas ")]
+
+
+@pytest.fixture(scope="module")
+def trained(searched: tuple[Path, Result]) -> tuple[Path, Result]:
+    """The knee, trained by the very command that the search proposed."""
+    path, result = searched
+    train, _ = next_commands(result.out)
+    assert train[0] == "train"
+    done = nas(*train, "--epochs", 2, "--precision", "float32", "--threads", 1)
+    assert done.code == 0, done.err
+    return path / "knee", done
+
+
+def test_search_ends_with_front_report_and_next_steps(searched: tuple[Path, Result]) -> None:
+    path, result = searched
+    assert "knee" in result.out
+    assert (path / "report.html").is_file()
+    assert str(path / "report.html") in result.out.replace("\n", "")
+    assert [words[0] for words in next_commands(result.out)] == ["train", "export"]
+
+
+def test_search_options_reach_the_run(searched: tuple[Path, Result], images: str) -> None:
+    run = open_run(searched[0])
+    task = json.loads(run.settings.task)
+    assert (task["data"], task["proxy"]["epochs"], task["proxy"]["width"]) == (images, 2, 0.5)
+    assert task["precision"] == "float32"
+    assert run.settings.seed == 5
+    assert run.settings.budgets == {"macs": 3_000_000}
+    assert len(run.trials) == 3
+    assert set(run.curves["epoch"]) == {1, 2}
+
+
+def test_train_measures_once_and_keeps_the_weights(trained: tuple[Path, Result]) -> None:
+    folder, result = trained
+    assert "test accuracy" in result.out
+    report = json.loads((folder / "training.json").read_text())
+    assert report["epochs"] == 2
+    assert report["num_measured"] == 24
+    assert next_commands(result.out) == [
+        ["export", str(folder), "--out", str(folder / "export")],
+    ]
+
+
+def test_export_of_the_trained_network(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    folder, _ = trained
+    out = tmp_path / "out"
+    result = nas("export", folder, "--out", out)
+    assert result.code == 0, result.err
+    assert "largest difference" in result.out
+    assert "PROXY" not in result.out
+    summary = json.loads((out / "export.json").read_text())
+    assert summary["proof"]["weights"] == "exported"
+    assert summary["class_names"] == ["class0", "class1"]
+    assert summary["training"]["measured_on"] == "test"
+    names: dict[str, object] = {}
+    exec((out / "network.py").read_text(), names)
+    network = names["Network"]()  # type: ignore[operator]
+    network.load_state_dict(load_file(out / "weights.safetensors"), strict=True)
+    pixels = torch.randint(0, 255, (2, 1, 12, 12), dtype=torch.uint8)
+    assert network.eval()(names["preprocess"](pixels)).shape == (2, 2)  # type: ignore[operator]
+
+
+def test_export_takes_the_weights_of_a_training(
+    searched: tuple[Path, Result], trained: tuple[Path, Result], tmp_path: Path
+) -> None:
+    words = ["export", searched[0], "--weights", trained[0], "--out", tmp_path / "out"]
+    result = nas(*words, "--format", "weights", "--json")
+    assert result.code == 0, result.err
+    assert set(result.data["files"]) == {"weights"}
+    other = nas("export", "cifar_googlenet", "--weights", trained[0], "--out", tmp_path / "two")
+    assert other.code == 2
+    assert "holds the weights of" in other.err
+
+
+def test_export_of_a_proxy_says_so_and_is_the_same_network(
+    searched: tuple[Path, Result], tmp_path: Path
+) -> None:
+    result = nas(
+        "export",
+        searched[0],
+        "--pick",
+        "trial:1",
+        "--proxy",
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+    )
+    assert result.code == 0, result.err
+    assert "PROXY" in result.out
+    summary = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert summary["is_proxy"] is True
+    assert summary["proxy"]["error"] == summary["proxy"]["recorded_error"]
+    run = open_run(searched[0])
+    assert summary["proxy"]["of"] == run.trials["fingerprint"].iloc[1]
+    assert summary["fingerprint"] == run.trials["proxy_fingerprint"].iloc[1]
+
+
+def test_export_of_a_pick_without_weights(searched: tuple[Path, Result], tmp_path: Path) -> None:
+    result = nas(
+        "export", searched[0], "--pick", "best", "--format", "json", "--out", tmp_path / "o"
+    )
+    assert result.code == 0, result.err
+    run = open_run(searched[0])
+    best = run.trials.sort_values(["error", "macs"])["fingerprint"].iloc[0]
+    text = (tmp_path / "o" / "architecture.json").read_text()
+    assert Architecture.from_json(text).fingerprint == best
+    cost = nas("cost", tmp_path / "o", "--json")
+    assert cost.data["image"] == [1, 12, 12]
+    assert cost.data["classes"] == 2
+
+
+def test_resume_goes_on_with_what_was_recorded(tmp_path: Path) -> None:
+    make_run(tmp_path, "own", trials=2)
+    refused = nas("search", "--name", "own", "--resume", "--results", tmp_path, "--trials", 3)
+    assert refused.code == 2
+    assert "function" in refused.err
+
+
+def test_resume_adds_trials(searched: tuple[Path, Result], images: str) -> None:
+    path, _ = searched
+    before = open_run(path).trials
+    words = ["search", "--name", "first", "--resume", "--results", path.parent, "--workers", 1]
+    # What was given before may be given again, in part; what differs is refused.
+    result = nas(*words, "--data", images, "--epochs", 2, "--trials", 4)
+    assert result.code == 0, result.err
+    after = open_run(path).trials
+    assert len(after) == 4
+    assert after["fingerprint"].tolist()[:3] == before["fingerprint"].tolist()
+    refused = nas(*words, "--epochs", 3)
+    assert refused.code == 2
+    assert "task.proxy.epochs is 2 in the run and 3 now" in refused.err
+
+
+def test_plan_says_what_it_would_take_and_writes_nothing(
+    tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["search", "tiny", "--data", images, "--name", "new", "--results", tmp_path / "r"]
+    options = ["--precision", "float32", "--workers", 1, "--trials", 7, "--max-macs", "90K"]
+    result = nas(*words, *options, "--plan")
+    assert result.code == 0, result.err
+    assert "7 trials" in result.out
+    assert "macs <= 90K" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert list(tmp_path.iterdir()) == []
+    assert nas(*words, "--plan", "--resume").code == 2
