@@ -266,12 +266,23 @@ def test_hostile_names_and_attributes_stay_text(tmp_path):
     assert len([tag for tag, _ in found.elements if tag == "script"]) == 3
     assert not [a for _, a in found.elements if any(name.startswith("on") for name in a)]
     assert HOSTILE in " ".join(found.words)
+    data = next(text for text in found.scripts if text.startswith('{"recolour"'))
+    assert "<" not in data
+    assert data.count("window.hacked") > 1
 
 
 def test_shell_words_are_quoted_in_commands(tmp_path):
     run = make_run(tmp_path, "two words; rm -rf x", trials=2)
     found = Page(write_report(run, tmp_path / "quoted.html"))
     assert f"nas train '{run.path}' --pick knee" in found.text
+
+
+def test_a_password_of_a_storage_is_never_written(run, tmp_path):
+    served = run.refresh()
+    served.url = "postgresql://me:secret@host/nas"
+    found = Page(write_report(served, tmp_path / "served.html"))
+    assert "nas train 'postgresql://me:***@host/nas#first' --pick knee" in found.text
+    assert "secret" not in (tmp_path / "served.html").read_text(encoding="utf-8")
 
 
 def large_run(run, count):
@@ -499,6 +510,8 @@ def test_print_is_light_and_keeps_figures_on_the_page(browser, page):
             "[...document.querySelectorAll('.plot .main-svg')].map(s => s.clientWidth)"
         )
         assert max(widths) <= 660
+        visit.page.set_viewport_size({"width": 700, "height": 900})
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 700
         text = visit.page.evaluate("document.querySelector('.plot')._fullLayout.font.color")
         assert text == "#1b1f24"
         assert visit.page.pdf().startswith(b"%PDF")

@@ -24,6 +24,10 @@
     return dark.matches && !isOnPaper;
   }
 
+  function mode() {
+    return data.templates[isDark() ? "dark" : "light"];
+  }
+
   // ---- figures
 
   function emphasised(figure, number) {
@@ -42,7 +46,7 @@
     return {
       x: [], y: [], customdata: [], name: "selected", mode: "markers", type: "scatter",
       hoverinfo: "skip", showlegend: false, cliponaxis: false,
-      marker: { symbol: "circle-open", size: 26, color: colour("text"), line: { width: 2 } },
+      marker: { symbol: "circle-open", size: 26, color: mode().layout.font.color, line: { width: 2 } },
     };
   }
 
@@ -69,7 +73,7 @@
     if (div.dataset.highlight) figure = emphasised(figure, Number(div.dataset.highlight));
     const isFront = div.dataset.figure.startsWith("front-");
     if (isFront) figure.data.push(ring());
-    const layout = { ...figure.layout, template: data.templates[isDark() ? "dark" : "light"] };
+    const layout = { ...figure.layout, template: mode() };
     if (small.matches) {
       layout.margin = { l: 52, r: 8, t: 8, b: 48 };
       layout.xaxis = fewer(layout.xaxis);

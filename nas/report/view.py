@@ -6,16 +6,12 @@ Everything is text that the template escapes, but for the drawings, which escape
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
 import plotly.graph_objects as go
-from markupsafe import Markup
 
-from nas.analysis.diagrams import diagram_svg
 from nas.analysis.figures import (
     MARKS,
     curves_figure,
@@ -29,16 +25,16 @@ from nas.analysis.tables import (
     curves_table,
     front_table,
     hypervolume_table,
-    layers_table,
     picks_table,
     rejections_table,
     runs_table,
     spend_table,
     trials_table,
 )
-from nas.architecture import Architecture
 from nas.quantities import format_count, format_seconds
 from nas.records import Run
+from nas.report.commands import Command, next_commands, show_line
+from nas.report.details import Detail, Row, front_detail
 from nas.report.words import outcome_sentence, search_sentence, settings_rows, warnings
 from nas.task import Task
 
@@ -53,32 +49,6 @@ STATE_WORDS = {
     "running": "running",
     "total": "all",
 }
-
-Row = dict[Any, Any]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command line to copy, and what it does."""
-
-    purpose: str
-    line: str
-
-
-@dataclass(frozen=True)
-class Detail:
-    """A front point: what it is, its drawings (for a wide and a narrow screen), its layers."""
-
-    number: int
-    picks: tuple[str, ...]
-    facts: list[tuple[str, str]]
-    wide: Markup
-    narrow: Markup
-    layers: list[Row]
-    totals: Row
-    choices: list[tuple[str, str]]
-    has_curve: bool
-    commands: list[Command]
 
 
 @dataclass(frozen=True)
@@ -189,10 +159,10 @@ class _RunViewer:
             outcome=outcome_sentence(self.table, self.front, self.picks, self.objectives),
             warnings=warnings(self.run, self.table, self.front),
             facts=self._facts(),
-            commands=self._next(),
+            commands=next_commands(self.run, self.task, self.front),
             axes=[(name, COST_LABELS[name]) for name in self.axes],
             front=self._front_rows(detailed),
-            details=[self._detail(number) for number in detailed],
+            details=self._details(detailed),
             spend=self._spend_rows(),
             rejections=rejections_table(self.run.rejections.counts).to_dict("records"),
             last_rejections=self._last_rejections(),
@@ -253,43 +223,6 @@ class _RunViewer:
         )
         return facts
 
-    def _where(self) -> str:
-        if (self.run.path / "study.db").is_file():
-            return str(self.run.path)
-        return self.run.name
-
-    def _next(self) -> list[Command]:
-        space = str(json.loads(self.settings.space).get("name", ""))
-        if self.trials.empty and self.run.state == "finished":
-            why = "See what the space costs, then search it under a new name with wider budgets"
-            return [Command(why, _command("spaces", space))]
-        commands = [] if self.front.empty else self._commands("knee", "knee")
-        failed = self.trials.loc[self.trials["state"] == "failed", "number"]
-        if self.front.empty and len(failed):
-            look = _command("show", self._where(), "--trial", failed.iloc[0])
-            commands.append(Command("Look at the first trial that failed", look))
-        if self.front.empty or self.run.state == "interrupted":
-            words = ["--data", self.task.data, "--name", self.run.name, "--resume"]
-            more = [] if self.run.state == "interrupted" else ["--trials", len(self.trials) + 16]
-            commands.append(Command("Go on searching", _command("search", space, *words, *more)))
-        return commands
-
-    def _commands(self, pick: str, folder: str) -> list[Command]:
-        where = self._where()
-        trained = f"{where}/{folder}"
-        return [
-            Command(
-                "Train it fully, at full width, and measure it on the test split",
-                _command(
-                    "train", where, "--pick", pick, "--data", self.task.data, "--out", trained
-                ),
-            ),
-            Command(
-                "Export the trained network: source, weights and description",
-                _command("export", trained, "--out", f"{trained}-export"),
-            ),
-        ]
-
     def _front_rows(self, detailed: list[int]) -> list[Row]:
         return [
             {
@@ -307,55 +240,12 @@ class _RunViewer:
             for row in self.front.to_dict("records")
         ]
 
-    def _detail(self, number: int) -> Detail:
-        row = self.front[self.front["number"] == number].to_dict("records")[0]
-        architecture = self.run.architecture(number)
-        layers = layers_table(architecture, self.task.target)
-        wide, narrow = self._drawings(architecture, number)
-        return Detail(
-            number=number,
-            picks=self._names(number),
-            facts=self._detail_facts(row, architecture),
-            wide=wide,
-            narrow=narrow,
-            layers=[_layer_row(layer, layers) for layer in layers.to_dict("records")],
-            totals=_layer_totals(layers),
-            choices=self._choices(number),
-            has_curve=bool((self.run.curves["number"] == number).any()),
-            commands=self._commands(f"trial:{number}", f"trial{number}"),
-        )
-
-    def _drawings(self, architecture: Architecture, number: int) -> tuple[Markup, Markup]:
-        target, title = self.task.target, f"Trial {number} of {self.name}: the network, drawn"
-        wide, narrow = (
-            diagram_svg(architecture, target.image, target.classes, columns=columns, title=title)
-            for columns in (3, 1)
-        )
-        return Markup(wide), Markup(narrow)
-
-    def _detail_facts(self, row: Row, architecture: Architecture) -> list[tuple[str, str]]:
-        stages = " + ".join(str(len(stage)) for stage in architecture.stages)
-        target = self.task.target
+    def _details(self, detailed: list[int]) -> list[Detail]:
+        rows = {row["number"]: row for row in self.front.to_dict("records")}
         return [
-            ("validation error (proxy, one seed)", percent(row["error"])),
-            ("MACs", f"{row['macs']:,}"),
-            ("parameters", f"{row['params']:,}"),
-            ("activation bytes", f"{row['activation_bytes']:,}"),
-            ("peak activation bytes", f"{row['peak_activation_bytes']:,}"),
-            ("counted at", f"{target.image}, {target.classes} classes"),
-            ("cells", f"{architecture.num_cells} ({stages})"),
-            ("trained", f"{row['epochs']} epochs, {format_seconds(row['train_seconds'])}"),
-            ("origin", row["origin"]),
-            ("seed", str(row["seed"])),
-            ("fingerprint", row["fingerprint"]),
+            front_detail(self.run, self.task, rows[number], self._names(number), self.name)
+            for number in detailed
         ]
-
-    def _choices(self, number: int) -> list[tuple[str, str]]:
-        rows = self.run.choices[self.run.choices["number"] == number].drop(columns="number")
-        if rows.empty:
-            return []
-        known = rows.iloc[0].dropna()
-        return [(str(name), _plain(value)) for name, value in known.items()]
 
     def _spend_rows(self) -> list[Row]:
         return [
@@ -397,7 +287,6 @@ class _RunViewer:
 
     def _trial_cards(self) -> dict[str, Row]:
         """By number, what is said of a trial that has no drawing."""
-        where = self._where()
         return {
             str(row["number"]): {
                 "standing": MARKS[row["standing"]].label,
@@ -407,7 +296,7 @@ class _RunViewer:
                 "params": f"{row['params']:,}",
                 "epochs": row["epochs"],
                 "origin": row["origin"],
-                "command": _command("show", where, "--trial", row["number"]),
+                "command": show_line(self.run, row["number"]),
             }
             for row in self.table.to_dict("records")
         }
@@ -426,42 +315,5 @@ def _why(row: Row) -> str:
     return "; ".join(parts)
 
 
-def _layer_row(layer: Row, layers: pd.DataFrame) -> Row:
-    return {
-        "name": layer["name"],
-        "kind": layer["kind"],
-        "output": layer["output"],
-        "params": f"{layer['params']:,}",
-        "macs": f"{layer['macs']:,}",
-        "share": f"{100 * layer['macs_share']:.1f}" if layer["macs"] else "",
-        "width": f"{100 * layer['macs_share'] / layers['macs_share'].max():.1f}",
-        "memory": f"{layer['activation_bytes']:,}",
-    }
-
-
-def _layer_totals(layers: pd.DataFrame) -> Row:
-    return {
-        "params": f"{layers['params'].sum():,}",
-        "macs": f"{layers['macs'].sum():,}",
-        "memory": f"{layers['activation_bytes'].sum():,}",
-    }
-
-
-def _command(*words: object) -> str:
-    return shlex.join(["nas", *map(str, words)])
-
-
 def _indented(text: str) -> str:
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except ValueError:
-        return text
-
-
-def _plain(value: object) -> str:
-    """A choice without the decimals that a column with gaps puts on its integers."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
