@@ -85,6 +85,15 @@ def test_a_study_of_another_program(tmp_path: Path) -> None:
         open_run(tmp_path / "run")
 
 
+def test_optuna_reads_the_same(results: Path) -> None:
+    run = open_run(results / "first")
+    study = optuna.load_study(study_name="first", storage=f"sqlite:///{run.path}/study.db")
+    for number, trial in enumerate(study.trials):
+        assert trial.params == run.values[number]
+        assert list(trial.params) == list(TINY.parameters)
+        assert trial.values == [run.trials["error"][number], run.trials["macs"][number]]
+
+
 def test_a_newer_format(tmp_path: Path) -> None:
     search(tmp_path, trials=1)
     with sqlite3.connect(tmp_path / "run" / "study.db") as database:
