@@ -264,7 +264,7 @@ class TestParquet:
         _raises(load_data, name, "test.parquet has no column img", split="test")
 
     def test_chooses_columns_by_feature_before_name(self, tmp_path):
-        fine = _table([0, 1], names=["a", "b"], y=[1, 1], bytes=pa.array([b"x", b"y"]))
+        fine = _table([0, 1], names=["a", "b"], y=[1, 1], image=pa.array([b"x", b"y"]))
         pq.write_table(fine, tmp_path / "train.parquet")
         data = load_data(f"parquet:{tmp_path}")
         assert data.labels.tolist() == [0, 1]
@@ -275,6 +275,12 @@ class TestParquet:
         image = pa.array([{"bytes": _png(0), "path": "a.png"}, None], kind)
         pq.write_table(pa.table({"image": image, "label": [0, 1]}), tmp_path / "train.parquet")
         message = "1 of 2 images cannot be read: train.parquet image 1 ("
+        _raises(load_data, f"parquet:{tmp_path}", message)
+
+    def test_a_broken_image_far_down_keeps_its_number(self, tmp_path):
+        table = pa.table({"image": [_png(0)] * 599 + [b"broken"], "label": [0, 1] * 300})
+        pq.write_table(table, tmp_path / "train.parquet")
+        message = "1 of 600 images cannot be read: train.parquet image 599 ("
         _raises(load_data, f"parquet:{tmp_path}", message)
 
     @pytest.mark.skipif("NAS_TEST_PARQUET" not in os.environ, reason="set it to a Parquet folder")

@@ -134,6 +134,8 @@ class TestSharing:
     def test_a_worker_sees_the_same_memory(self):
         data = carve(_split(), 30).share_memory()
         assert isinstance(data, TrainValidation)
+        parts = (data.train, data.validation)
+        assert all(part.images.is_shared() and part.labels.is_shared() for part in parts)
         context = processes.get_context("spawn")
         answers = context.Queue()
         worker = context.Process(target=_paint, args=(data, answers))

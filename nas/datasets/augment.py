@@ -105,13 +105,11 @@ def normalise(
 def _scale_and_shift(
     statistics: Statistics, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    # Kept, because copying them for each batch would stall the device and break graph capture;
-    # made outside inference mode, because training uses the same tensors.
-    with torch.inference_mode(False):
-        mean, std = (
-            torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1)
-            for values in (statistics.mean, statistics.std)
-        )
-        scale = 1 / (255 * std)
-        shift = -mean / std
-        return scale.to(device, torch.float32), shift.to(device, torch.float32)
+    # Kept, because copying them for each batch would stall the device and break graph capture.
+    mean, std = (
+        torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1)
+        for values in (statistics.mean, statistics.std)
+    )
+    scale = 1 / (255 * std)
+    shift = -mean / std
+    return scale.to(device, torch.float32), shift.to(device, torch.float32)

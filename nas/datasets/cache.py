@@ -35,12 +35,12 @@ def cache_directory() -> Path:
 
 
 def cached_images(label: str, identity: str, build: Callable[[], Pixels]) -> torch.Tensor:
-    """The images that ``build`` gave for this identity before, or gives now.
+    """The images that ``build`` gave for this label and identity before, or gives now.
 
-    ``label`` makes the file's name readable. Without a place to write, the images are still
+    The label also makes the file's name readable. Without a place to write, the images are still
     returned, and a warning says that they will be prepared again.
     """
-    key = hashlib.sha256(f"{_VERSION}\n{identity}".encode()).hexdigest()
+    key = hashlib.sha256(f"{_VERSION}\n{label}\n{identity}".encode()).hexdigest()
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", label).strip("-")[-60:]
     path = cache_directory() / f"{readable}-{key[:24]}.safetensors"
     images = _read(path, key)

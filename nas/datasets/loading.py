@@ -127,4 +127,4 @@ def _images(
     identity = source.identity(split)
     if identity is None:
         return torch.from_numpy(build())
-    return cached_images(label, f"{label}\n{identity}", build)
+    return cached_images(label, identity, build)
