@@ -14,6 +14,7 @@ from command_line import make_run, nas
 
 from nas.cli.boundary import main
 from nas.cli.console import make_table
+from nas.export import ProofError
 
 COMMANDS = ("spaces", "search", "show", "runs", "report", "train", "export", "cost", "doctor")
 RICH_FRAMES = "╭╮╰╯│─"
@@ -139,7 +140,9 @@ def test_value_error_is_one_line_even_if_its_message_is_not(
         (PermissionError(13, "Permission denied", "/there"), 2, "/there: permission denied"),
         (OSError(28, "No space left on device"), 2, "no space left on device"),
         (OSError(5, "Input/output error", "/disk"), 1, "/disk: input/output error"),
+        (FileNotFoundError("No such file: there"), 2, "No such file: there"),
         (RuntimeError("it broke"), 1, "RuntimeError: it broke (--debug shows where)"),
+        (ProofError("it differs"), 1, "it differs"),
         (KeyError("name"), 1, "KeyError: 'name' (--debug shows where)"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import Result, make_images, make_run, nas
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from nas.architecture import Architecture
 from nas.records import open_run
+from nas.space import SearchSpace
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +183,97 @@ def test_plan_says_what_it_would_take_and_writes_nothing(
     assert max(map(len, result.out.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == []
     assert nas(*words, "--plan", "--resume").code == 2
+
+
+def in_tiny() -> Architecture:
+    """A member of the space, to begin a search with."""
+    return SearchSpace.load("tiny").random(np.random.default_rng(4))
+
+
+def test_every_option_of_search_reaches_the_run(tmp_path: Path, images: str) -> None:
+    (tmp_path / "task.yaml").write_text("validation_images: 7\neta: 3\nproxy: {epochs: 3}\n")
+    (tmp_path / "mine.json").write_text(in_tiny().to_json())
+    storage = f"sqlite:///{tmp_path / 'runs.db'}"
+    words = f"""
+        search tiny --data {images} --name all --results {tmp_path} --storage {storage}
+        --trials 1 --time 5m --objectives error,params,macs --sampler random --seed 3
+        --seed-with {tmp_path}/mine.json --max-params 1M --max-activation-bytes 2M
+        --task {tmp_path}/task.yaml --image 16 --resolution 10 --images 20
+        --epochs 1 --recipe paper --precision float32 --device cpu --workers 1
+    """
+    result = nas(*shlex.split(words))
+    assert result.code == 0, result.err
+    run = open_run(f"{storage}#all")
+    settings, task = run.settings, json.loads(run.settings.task)
+    assert settings.objectives == ("error", "params", "macs")
+    assert (settings.sampler, settings.seed, settings.device) == ("random", 3, "cpu")
+    assert settings.budgets == {"params": 1_000_000, "activation_bytes": 2_000_000}
+    assert task["target"] == {"image": [1, 16, 16], "classes": 2}
+    proxy = task["proxy"]
+    assert (proxy["resolution"], proxy["images"], proxy["epochs"]) == (10, 20, 1)
+    assert (task["validation_images"], task["eta"]) == (7, 3)
+    assert task["recipe"]["name"] == "paper"
+    assert run.trials["fingerprint"].tolist() == [in_tiny().fingerprint]
+    shown = nas("show", f"{storage}#all")
+    assert shown.code == 0
+    assert f"'{storage}#all'" in shown.out or f"{storage}#all" in shown.out
+
+
+def test_time_ends_a_search(tmp_path: Path, images: str) -> None:
+    words = ["search", "tiny", "--data", images, "--name", "short", "--results", tmp_path]
+    result = nas(*words, "--time", "1s", "--precision", "float32", "--workers", 1, "--epochs", 1)
+    run = open_run(tmp_path / "short")
+    assert run.ended is not None
+    assert run.ended.kind == "time", run.ended
+    # Far fewer than 64: without --trials nothing but the time is a limit.
+    assert result.code == (0 if (run.trials["state"] == "complete").any() else 1)
+
+
+def test_every_option_of_train_reaches_the_training(tmp_path: Path, images: str) -> None:
+    (tmp_path / "mine.json").write_text(in_tiny().to_json())
+    words = f"""
+        train {tmp_path}/mine.json --data {images} --out {tmp_path}/out --epochs 1
+        --recipe paper --resolution 10 --seed 4 --precision float32 --device cpu --threads 1
+    """
+    result = nas(*shlex.split(words))
+    assert result.code == 0, result.err
+    found = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert (found["seed"], found["image"], found["threads"]) == (4, [1, 10, 10], 1)
+    assert found["recipe"]["name"] == "paper"
+    assert found["precision"] == "float32"
+    again = nas(*shlex.split(words))
+    assert again.code == 2
+    assert "finished" in again.err
+    assert nas(*shlex.split(words), "--resume").code == 0
+
+
+def test_train_of_a_pick_goes_into_the_run(searched: tuple[Path, Result]) -> None:
+    path, _ = searched
+    words = ["--epochs", 1, "--precision", "float32", "--threads", 1]
+    result = nas("train", path, "--pick", "trial:0", *words)
+    assert result.code == 0, result.err
+    trained = Architecture.from_json((path / "trial0" / "architecture.json").read_text())
+    assert trained == open_run(path).architecture(0)
+
+
+def test_every_option_of_export_reaches_the_files(tmp_path: Path) -> None:
+    words = ["export", "googlenet", "--out", tmp_path / "out", "--format", "json,source"]
+    result = nas(*words, "--name", "mine", "--image", "1x96x96", "--classes", 4, "--auxiliary")
+    assert result.code == 0, result.err
+    text = (tmp_path / "out" / "network.py").read_text()
+    assert text.startswith('"""mine: an Inception network for 1x96x96 images and 4 classes.')
+    assert "forward_with_auxiliary" in text
+    assert "already holds an export" in nas(*words).err
+    replaced = nas(
+        "export",
+        "cifar_googlenet",
+        "--out",
+        tmp_path / "out",
+        "--overwrite",
+        "--json",
+        "--format",
+        "json",
+    )
+    assert replaced.code == 0, replaced.err
+    assert replaced.data["largest_difference"] is None
+    assert not (tmp_path / "out" / "network.py").exists()

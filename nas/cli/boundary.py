@@ -63,6 +63,8 @@ def exit_code(error: Exception) -> int:
     """2 for what the user can put right (usage, input, paths, disks), 1 for a failure."""
     if _is_usage(error) or isinstance(error, ValueError):
         return 2
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return 2  # libraries raise these without a number
     if isinstance(error, OSError) and error.errno in USER_ERRNOS:
         return 2
     return 1
@@ -73,13 +75,18 @@ def _is_usage(error: Exception) -> bool:
     return hasattr(error, "format_message")
 
 
+def _is_ours(error: Exception) -> bool:
+    # A training or a proof that failed: a result in one line, not a bug to be traced.
+    return type(error).__module__.startswith("nas.")
+
+
 def _line(error: Exception) -> str:
     if _is_usage(error):
         text = _usage_text(error)
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         text = f"{where}{error.strerror.lower()}"
-    elif isinstance(error, ValueError):
+    elif isinstance(error, ValueError | OSError) or _is_ours(error):
         text = str(error) or type(error).__name__
     else:
         text = f"{type(error).__name__}: {error} (--debug shows where)"

@@ -102,11 +102,13 @@ def export(  # noqa: PLR0913 - one parameter an option
     compared with the network; the largest difference is printed. What fails is not left behind.
     """
     from nas.export import FORMATS, export_architecture
+    from nas.export.bundle import check_target
 
     if proxy and weights is not None:
         raise ValueError("--proxy and --weights are two kinds of weights: give one of them")
     chosen = None if formats is None else [part.strip() for part in formats.split(",")]
     _refuse_unknown(chosen, FORMATS)
+    check_target(out, overwrite)
     subject = _find(what, pick, image, classes)
     if proxy:
         subject = _as_proxy(what, pick, device)
@@ -182,8 +184,15 @@ def _as_proxy(what: str, pick: str | None, device: str) -> Subject:
     run = find_run(what, is_wanted=True)
     assert run is not None
     number = resolve_pick(run.trials, run.settings.objectives, pick or "knee")
-    note(f"training the proxy of trial {number} again: it is small and its weights were not kept")
-    material = retrain_proxy(run, number, device=resolve_device(device))
+    material = retrain_proxy(
+        run,
+        number,
+        device=resolve_device(device),
+        on_rung=lambda rung: note(
+            f"training the proxy of trial {number} again: epoch {rung.epoch}, "
+            f"error {100 * rung.error:.2f} %"
+        ),
+    )
     found = material.details["proxy"]
     if found["recorded_error"] is not None and found["error"] != found["recorded_error"]:
         note(

@@ -107,7 +107,7 @@ def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
         raise ValueError(f"classes must be an integer from 1, not {classes!r}")
     described = preprocessing or Preprocessing()
     _check_preprocessing(described, image, classes)
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     job = _Job(
         architecture=architecture,
         image=image,
@@ -155,7 +155,12 @@ def _check_preprocessing(preprocessing: Preprocessing, image: Shape, classes: in
             )
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a target that holds anything but, with ``overwrite``, an earlier export.
+
+    Raises:
+        ValueError: it does; the message names it.
+    """
     if not target.exists():
         return
     if not target.is_dir():

@@ -31,8 +31,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU.
 
     Raises:
-        ValueError: it is no such file, or cut short.
+        ValueError: there is none, it is no such file, or cut short.
     """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file of weights")
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
