@@ -27,7 +27,7 @@ def small_architecture(dropout: float = 0.3) -> Architecture:
 
 
 def small_split(num_images: int = 260) -> Split:
-    """Four classes: a bright band at one height (so that mirroring keeps the class), under noise."""
+    """Four classes, a bright band at one height (mirroring keeps the class), under noise."""
     numbers = torch.Generator().manual_seed(0)
     labels = torch.arange(num_images) % 4
     images = torch.randint(0, 120, (num_images, 1, *IMAGE[1:]), generator=numbers)

@@ -1,4 +1,4 @@
-"""Reading is light: what opens results, draws fronts and prints help imports neither torch nor ray."""
+"""Reading is light: opening results, drawing fronts and help import neither torch nor ray."""
 
 import subprocess
 import sys
