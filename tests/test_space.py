@@ -419,6 +419,68 @@ def test_first_fit_finds_the_few_that_fit() -> None:
     found = first_fit(space, image)
     check(found, image)
     assert len(found.stages) == 1
+    # No single change of the first answers fits either, so the descent has to start elsewhere.
+    architecture, least = smallest(space, image, 10, "macs")
+    assert least == min(
+        count_cost(one, image, 10).macs for one in space.enumerate() if fits(one, image)
+    )
+    assert fits(architecture, image)
+
+
+def fits(architecture: Architecture, image: Shape) -> bool:
+    try:
+        check(architecture, image)
+    except ValueError:
+        return False
+    return True
+
+
+def test_a_space_as_it_is_written() -> None:
+    text = """
+    format: 1
+    name: written
+    stem: [{op: conv, kernel: 1x7, channels: 8, stride: 2}, {op: pool, kind: avg, stride: 2}]
+    stages: {count: 3, cells: 1, overrides: {2: {residual: true, branches: {a: {channels: 12}}}}}
+    cell:
+      branches:
+        a: {forms: 1x3+3x1, reduce: 4, channels: 10, inner: reduce}
+        b: {forms: 3x3+3x3+3x3, channels: 6, inner: 5}
+        c: {pool: avg, channels: 7}
+    reductions:
+      kind: cell
+      cell:
+        branches:
+          a: {forms: 3x3+3x3, reduce: 4, channels: 10}
+          b: {pool: max, channels: 7}
+          c: {pool: max, channels: none}
+      overrides: {1: {kind: conv, conv: {kernel: 5, channels: 9}}}
+    head: {pool: flatten, hidden: [32, 16], dropout: 0}
+    norm: {kind: none}
+    """
+    (built,) = SearchSpace.from_yaml(text).enumerate()
+    one, three = (1, 1), (3, 3)
+    b = (Conv(three, 5), Conv(three, 5), Conv(three, 6))
+    c = (Pool("avg"), Conv(one, 7))
+
+    def cell(channels: int, *, residual: bool = False) -> Cell:
+        a = (Conv(one, 4), Conv((1, 3), 4), Conv((3, 1), channels))
+        return Cell((a, b, c), residual)
+
+    # The stride stands on the pooling where there is one, else on the last convolution.
+    strided = Cell(
+        (
+            (Conv(one, 4), Conv(three, 10), Conv(three, 10, 2)),
+            (Pool("max", 3, 2), Conv(one, 7)),
+            (Pool("max", 3, 2),),
+        )
+    )
+    assert built == Architecture(
+        stem=(Conv((1, 7), 8, 2), Pool("avg", 3, 2)),
+        stages=((cell(10),), (cell(10),), (cell(12, residual=True),)),
+        reductions=(strided, Conv((5, 5), 9, 2)),
+        head=Head("flatten", (32, 16), 0.0),
+        norm=Norm("none"),
+    )
 
 
 def test_cells_can_be_a_range_and_a_list(space: SearchSpace) -> None:
