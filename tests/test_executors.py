@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -224,6 +227,35 @@ def test_one_thread_a_worker(training: LocalExecutor) -> None:
     with contextlib.closing(steps(job(0))) as running:
         next(running)
     assert torch.get_num_threads() == before
+
+
+ORPHANS = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from nas.search.local_executor import LocalExecutor
+from nas.search.work import OwnFunction
+from test_executors import evaluate, job
+executor = LocalExecutor(OwnFunction(evaluate), ["cpu"])
+executor.submit(job(0, 17))
+while not executor.poll(1):
+    pass
+print(*executor.pids, flush=True)
+time.sleep(60)
+"""
+
+
+def test_workers_end_with_the_driver() -> None:
+    code = ORPHANS.format(tests=str(Path(__file__).parent))
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    workers = [psutil.Process(int(pid)) for pid in driver.stdout.readline().split()]
+    assert len(workers) == 1
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+    # The job sleeps for a minute: nothing but the watch on the driver ends its worker.
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
 
 
 def test_own_function_is_called_with_the_whole_network() -> None:
