@@ -299,6 +299,10 @@ COMMANDS = {
         "train googlenet --data fashion-mnist-mini --out out",
         ["fit"],
     ),
+    "no such device": (
+        "train cifar_googlenet --data fashion-mnist-mini --device tpu",
+        ["'tpu'", "cuda"],
+    ),
     "no epochs": ("train cifar_googlenet --data fashion-mnist-mini --epochs 0", ["--epochs"]),
     "no such format": ("export googlenet --format onxx --out out", ["'onxx'", "source"]),
     "no format": ("export googlenet --format '' --out out", ["format"]),

@@ -31,6 +31,7 @@ from nas.export import Preprocessing, ProofError, Provenance, export_architectur
 from nas.export.proof import initial_weights, prove_source
 from nas.model import build
 from nas.presets import PRESET_IMAGES, PRESETS, load_preset
+from nas.space import SearchSpace
 
 IMAGE = Shape(1, 12, 10)
 CLASSES = 3
@@ -120,6 +121,27 @@ def test_preset_source_has_the_counted_parameters(name: str) -> None:
         network = network_of(source)
     counted = sum(value.numel() for value in network.parameters())
     assert counted == count_cost(architecture, image, 1000).params
+
+
+SIDES = {"tiny": 20, "googlenet_small": 32, "googlenet": 128, "inception_v3": 128}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", SIDES)
+def test_random_networks_of_each_space(name: str, seed: int) -> None:
+    space, image = SearchSpace.load(name), Shape(3, SIDES[name], SIDES[name])
+    architecture = space.random(np.random.default_rng(seed))
+    weights = initial_weights(architecture, image, CLASSES, auxiliary=False)
+    reference = build(architecture, image, CLASSES, auxiliary=False)
+    reference.load_state_dict(weights)
+    exported = network_of(write_source(architecture, image, CLASSES, Provenance(name)))
+    exported.load_state_dict(weights, strict=True)
+    inputs = torch.randn(2, *image, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        expected = reference.eval()(inputs)
+        found = exported.eval()(inputs)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, msg=f"seed {seed}")
 
 
 def test_source_imports_only_torch_and_the_standard_library(architecture: Architecture) -> None:

@@ -12,6 +12,7 @@ import torch
 from command_line import Result, make_images, make_run, nas
 from safetensors.torch import load_file
 
+from nas import Shape, export_architecture
 from nas.architecture import Architecture
 from nas.records import open_run
 from nas.space import SearchSpace
@@ -98,6 +99,17 @@ def test_export_of_the_trained_network(trained: tuple[Path, Result], tmp_path: P
     assert network.eval()(names["preprocess"](pixels)).shape == (2, 2)  # type: ignore[operator]
 
 
+def test_python_takes_a_training_directory(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    architecture = Architecture.from_json((trained[0] / "architecture.json").read_text())
+    image = Shape(1, 12, 12)
+    export_architecture(
+        architecture, image, 2, out=tmp_path / "out", weights=trained[0], formats=["weights"]
+    )
+    summary = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert summary["class_names"] == ["class0", "class1"]
+    assert summary["training"]["epochs"] == 2
+
+
 def test_export_takes_the_weights_of_a_training(
     searched: tuple[Path, Result], trained: tuple[Path, Result], tmp_path: Path
 ) -> None:
@@ -179,6 +191,7 @@ def test_plan_says_what_it_would_take_and_writes_nothing(
     result = nas(*words, *options, "--plan")
     assert result.code == 0, result.err
     assert "7 trials" in result.out
+    assert "1 on cpu" in result.out
     assert "macs <= 90K" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == []

@@ -204,16 +204,11 @@ def _as_proxy(what: str, pick: str | None, device: str) -> Subject:
 
 
 def _with_weights(subject: Subject, weights: Path) -> Subject:
-    from nas.export.material import Material, read_trained
+    from nas.export.material import Material, trained_as
     from nas.export.source import Preprocessing
 
     if weights.is_dir():
-        material = read_trained(weights)
-        if material.architecture != subject.architecture:
-            raise ValueError(
-                f"{weights}: holds the weights of {material.architecture.fingerprint}, not of "
-                f"{subject.architecture.fingerprint}"
-            )
+        material = trained_as(subject.architecture, weights)
         image, classes = material.image, material.classes
         return Subject(subject.name, subject.architecture, image, classes, material)
     material = Material(

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture, Shape, check
 from nas.cost import count_cost
+from nas.export.material import trained_as
 from nas.export.proof import Proof, initial_weights, prove_source
 from nas.export.source import Preprocessing, Provenance, write_source
 from nas.export.weights import check_weights, read_weights, save_weights, without_auxiliary
@@ -87,9 +88,11 @@ def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
         classes: the width of the last layer.
         out: a directory that does not exist, is empty, or (``overwrite``) holds an export.
         formats: some of ``json``, ``source``, ``weights``; None takes all that can be written.
-        weights: a safetensors file or a state dict with plain names; None for none.
+        weights: a directory of `nas train`, a safetensors file, or a state dict with plain names;
+            None for none.
         name: what the network is called in the files.
-        preprocessing: class names and normalisation, where known.
+        preprocessing: class names and normalisation, where known; a directory of `nas train`
+            has its own.
         auxiliary: keep the auxiliary heads (they serve training only).
         is_proxy: the weights and the architecture are a search's narrowed network.
         overwrite: replace an earlier export.
@@ -100,6 +103,10 @@ def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
         OSError: the target cannot be written; nothing is left there.
         ProofError: the artefact does not do what the network does; nothing is left.
     """
+    if isinstance(weights, str | Path) and Path(weights).is_dir():
+        trained = trained_as(architecture, Path(weights))
+        weights, preprocessing = trained.weights, preprocessing or trained.preprocessing
+        details = {**trained.details, **(details or {})}
     target = Path(out)
     chosen = _check_formats(formats, has_weights=weights is not None)
     check(architecture, image)

@@ -80,6 +80,21 @@ def read_trained(directory: Path) -> Material:
     )
 
 
+def trained_as(architecture: Architecture, directory: Path) -> Material:
+    """The network of a directory of ``nas train``, if it is this one.
+
+    Raises:
+        ValueError: it is another, or none; the message names the directory.
+    """
+    material = read_trained(directory)
+    if material.architecture != architecture:
+        raise ValueError(
+            f"{directory}: holds the weights of {material.architecture.fingerprint}, not of "
+            f"{architecture.fingerprint}"
+        )
+    return material
+
+
 def _read_training(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
