@@ -114,7 +114,7 @@ def load_training_data(task: Task, data: Split | TrainValidation | None) -> Trai
             f"the images are {parts.train.image}, and the task's proxy trains on "
             f"{task.proxy_image}: change one of them"
         )
-    if parts.train.num_classes != task.target.classes:
+    if parts.train.num_classes > task.target.classes:
         raise ValueError(
             f"the data has {parts.train.num_classes} classes, and the task's target "
             f"{task.target.classes}"

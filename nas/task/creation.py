@@ -22,7 +22,7 @@ MAX_PROXY_SIDE = 96
 SMALL_IMAGE = 64
 """Up to this many pixels a side, :func:`create_task` takes the fastest stem for the proxy."""
 
-MAX_PROXY_IMAGES = 4_096
+MAX_PROXY_IMAGES = 3_072
 """Images an epoch of a proxy passes at most, unless told otherwise."""
 
 
@@ -64,7 +64,7 @@ def create_task(
 
     The target is the data's own image and classes. A target over 96 pixels is trained at 96; up
     to 64 pixels a side the proxy takes the fastest stem. A fifth of the images, at most 2,000,
-    validates. An epoch passes at most 4,096 images. ``recipe`` may be a name, or a
+    validates. An epoch passes at most 3,072 images. ``recipe`` may be a name, or a
     mapping whose missing fields are those of the recipe it names. ``source`` stands in messages.
 
     Raises:
