@@ -196,10 +196,12 @@ def check_against_torch(architecture: Architecture, image: Shape, classes: int) 
         assert full.params == sum(p.numel() for p in network.parameters())
         assert main.params == full.params - auxiliary
         x = torch.empty(1, *image, device="meta")
-        with FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(x)
         assert counter.get_total_flops() == 2 * main.macs
-        with FlopCounterMode(display=False) as counter:
+        if not architecture.auxiliary:
+            continue
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network.forward_with_auxiliary(x)
         assert counter.get_total_flops() == 2 * full.macs
 
