@@ -609,12 +609,16 @@ def op_shape(op: Conv | Pool | AdaptivePool, shape: Shape, name: str = "op") -> 
     Raises:
         ValueError: nothing is left of the map; the message names the op by ``name``.
     """
-    height, width = op.output_side(shape.height), op.output_side(shape.width)
+    channels, height, width = shape
     if isinstance(op, Conv):
-        return Shape(op.channels, height, width)
+        if op.stride > 1:
+            height, width = op.output_side(height), op.output_side(width)
+        # Counting cost does little else: the named tuple's own constructor takes twice as long.
+        return tuple.__new__(Shape, (op.channels, height, width))
+    height, width = op.output_side(height), op.output_side(width)
     if height < 1 or width < 1:
         raise ValueError(f"{name} ({op}) does not fit a map of {shape.height}x{shape.width} pixels")
-    return Shape(shape.channels, height, width)
+    return Shape(channels, height, width)
 
 
 def cell_shape(cell: Cell, shape: Shape, name: str = "cell") -> Shape:

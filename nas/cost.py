@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import NamedTuple, TypeAlias
 
 from nas.architecture import (
@@ -56,6 +57,9 @@ class LayerCost(NamedTuple):
     params: int
     macs: int
     activation_bytes: int
+
+
+_PARAMS, _MACS, _BYTES = map(attrgetter, ("params", "macs", "activation_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +105,10 @@ def count_cost(
     rows = tuple(count.rows)
     return Cost(
         rows=rows,
-        params=sum([row.params for row in rows]),
-        macs=sum([row.macs for row in rows]),
-        activation_bytes=sum([row.activation_bytes for row in rows]),
-        peak_activation_bytes=count.peak,
+        params=sum(map(_PARAMS, rows)),
+        macs=sum(map(_MACS, rows)),
+        activation_bytes=sum(map(_BYTES, rows)),
+        peak_activation_bytes=max(count.alive),
     )
 
 
@@ -113,7 +117,7 @@ _Map: TypeAlias = tuple[Shape, int]
 
 
 class _Count:
-    """The rows and the peak so far, while the layers pass by in the order of ``forward``.
+    """The rows, and what is alive after each layer, while they pass by in ``forward``'s order.
 
     ``channel_params`` are a convolution's parameters beside its weights, a channel: a bias, or a
     norm's scale and shift.
@@ -121,7 +125,7 @@ class _Count:
 
     def __init__(self, channel_params: int, element_bytes: int) -> None:
         self.rows: list[LayerCost] = []
-        self.peak = 0
+        self.alive: list[int] = []
         self._channel_params = channel_params
         self._element_bytes = element_bytes
 
@@ -142,8 +146,11 @@ class _Count:
         return self._row(name, "linear", features, Shape(width, 1, 1), weights + width, weights)
 
     def _row(self, name: str, kind: str, shape: Shape, out: Shape, params: int, macs: int) -> _Map:
-        written = out.channels * out.height * out.width * self._element_bytes
-        self.rows.append(LayerCost(name, kind, shape, out, params, macs, written))
+        channels, height, width = out
+        written = channels * height * width * self._element_bytes
+        # A search counts every proposal: a named tuple's own constructor takes three times as long.
+        row = tuple.__new__(LayerCost, (name, kind, shape, out, params, macs, written))
+        self.rows.append(row)
         return out, written
 
     # Modules: their layers in order, and what is alive meanwhile. ``held`` are the bytes alive
@@ -168,7 +175,7 @@ class _Count:
 
     def op(self, name: str, op: Conv | Pool, shape: Shape, held: int) -> _Map:
         out = self.conv(name, op, shape) if isinstance(op, Conv) else self.pool(name, op, shape)
-        self._alive(held + out[1])
+        self.alive.append(held + out[1])
         return out
 
     def reduction(self, name: str, reduction: Reduction, shape: Shape, held: int) -> _Map:
@@ -188,7 +195,7 @@ class _Count:
         if merged:
             width = sum([conv.channels for conv in merged.values()])
             held += width * shape.height * shape.width * self._element_bytes
-            self._alive(held)
+            self.alive.append(held)
         outs = []
         for index, branch in enumerate(cell.branches):
             path = f"{name}.branches.{index}"
@@ -200,7 +207,7 @@ class _Count:
         check_one_size(name, outs)
         depth = Shape(sum([out.channels for out in outs]), out.height, out.width)
         out, written = self._row(f"{name}.concat", "concat", depth, depth, 0, 0)
-        self._alive(held + written)
+        self.alive.append(held + written)
         return out, written
 
     def branch(
@@ -220,23 +227,20 @@ class _Count:
             shape, written = self._row(
                 "head.pool", "global average", shape, Shape(shape.channels, 1, 1), 0, 0
             )
-            self._alive(held + written)
+            self.alive.append(held + written)
         else:
             shape, written = Shape(shape.size, 1, 1), 0
         widths = [(f"head.hidden.{index}", width) for index, width in enumerate(head.hidden)]
         for name, width in [*widths, ("head.classifier", classes)]:
             before = written
             shape, written = self.linear(name, shape, width)
-            self._alive(held + before + written)
+            self.alive.append(held + before + written)
 
     def auxiliary_head(self, name: str, head: AuxiliaryHead, shape: Shape, classes: int) -> None:
         shape, _ = self.pool(f"{name}.pool", head.pool, shape)
         shape, _ = self.conv(f"{name}.conv", Conv((1, 1), head.channels), shape)
         shape, _ = self.linear(f"{name}.hidden", Shape(shape.size, 1, 1), head.hidden)
         self.linear(f"{name}.classifier", shape, classes)
-
-    def _alive(self, num_bytes: int) -> None:
-        self.peak = max(self.peak, num_bytes)
 
 
 @cache
