@@ -27,7 +27,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 search: $(VENV)/.installed ## a real search on the embedded data set: front, report, next steps
-	$(BIN)/nas search googlenet_small --data fashion-mnist-mini --name $(NAME)
+	$(BIN)/nas search googlenet_small --data fashion-mnist-mini --name $(NAME) \
+	  --max-macs 150M --trials 32
 
 test: $(VENV)/.installed-test ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas.analysis.picks import resolve_pick
     from nas.architecture import Architecture, Cell, Conv, Pool, Shape
     from nas.cost import count_cost
     from nas.datasets import describe_data, from_tensors, load_data
@@ -41,6 +42,7 @@ _HOMES = {
     "load_data": "nas.datasets",
     "load_preset": "nas.presets",
     "open_run": "nas.records",
+    "resolve_pick": "nas.analysis.picks",
     "run_search": "nas.search.launch",
     "write_report": "nas.report",
 }
@@ -63,6 +65,7 @@ __all__ = [
     "load_data",
     "load_preset",
     "open_run",
+    "resolve_pick",
     "run_search",
     "write_report",
 ]

@@ -1,0 +1,50 @@
+"""The README's commands and its Python example run as they stand, only smaller."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import nas
+
+README = Path(__file__).parent.parent / "README.md"
+FEWER = {
+    "search": ["--trials", "2", "--epochs", "1", "--images", "256", "--max-macs", "4M"],
+    "train": ["--epochs", "1"],
+}
+
+
+def console_lines() -> list[list[str]]:
+    blocks = re.findall(r"```console\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ nas ")]
+
+
+def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = console_lines()
+    assert {line[1] for line in lines} == {
+        "spaces", "search", "show", "report", "train", "export", "cost", "runs", "doctor",
+    }  # fmt: skip
+    for _, *words in lines:
+        result = nas(*words, *FEWER.get(words[0], []))
+        assert result.code == 0, (words, result.err)
+    assert (tmp_path / "my_network" / "network.py").is_file()
+    assert (tmp_path / "first.html").is_file()
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    script = tmp_path / "script.py"
+    script.write_text(text.replace('"images": 1024', '"images": 128'))
+    environment = {**os.environ, "PYTHONPATH": str(README.parent)}
+    result = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "params" in result.stdout
+    assert (tmp_path / "script_knee" / "network.py").is_file()
