@@ -206,3 +206,14 @@ def test_a_file_that_cannot_be_written_leaves_no_part_of_it(
     ]
     monkeypatch.undo()
     assert train(folder, tmp_path, resume=True).epochs == 3
+
+
+def test_a_target_of_another_shape_and_more_classes(folder: Path, tmp_path: Path) -> None:
+    settings = settings_of(folder, epochs=1, resolution=(12, 16), classes=6)
+    report = train(folder, tmp_path, settings=settings)
+    assert (report.image, report.classes, len(report.class_names)) == ([1, 12, 16], 6, 4)
+    assert train(folder, tmp_path, settings=settings, resume=True) == report
+    weights = load_file(tmp_path / "weights.safetensors")
+    assert weights["head.classifier.bias"].shape == (6,)
+    with pytest.raises(ValueError, match=r"classes must be at least the 4 of folder:.*, not 3"):
+        train(folder, tmp_path / "few", settings=settings_of(folder, classes=3))

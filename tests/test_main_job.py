@@ -290,3 +290,27 @@ def test_every_option_of_export_reaches_the_files(tmp_path: Path) -> None:
     assert replaced.code == 0, replaced.err
     assert replaced.data["largest_difference"] is None
     assert not (tmp_path / "out" / "network.py").exists()
+
+
+def test_a_pick_is_trained_and_exported_at_the_target_of_its_run(
+    tmp_path: Path, images: str
+) -> None:
+    words = f"""
+        search tiny --data {images} --name wide --results {tmp_path} --trials 1 --epochs 1
+        --image 1x16x20 --classes 5 --resolution 12 --precision float32 --workers 1
+    """
+    found = nas(*shlex.split(words))
+    assert found.code == 0, found.err
+    train, export = next_commands(found.out)
+    done = nas(*train, "--epochs", 1, "--precision", "float32", "--threads", 1)
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "wide" / "knee" / "training.json").read_text())
+    row = open_run(tmp_path / "wide").trials.iloc[0]
+    assert (report["image"], report["classes"]) == ([1, 16, 20], 5)
+    assert (report["macs"], report["params"]) == (row["macs"], row["params"])
+    exported = nas(*export)
+    assert exported.code == 0, exported.err
+    files = tmp_path / "wide" / "knee" / "export"
+    assert json.loads((files / "export.json").read_text())["classes"] == 5
+    other = nas(*train, "--out", tmp_path / "o", "--resolution", 10, "--classes", 1)
+    assert other.code == 2

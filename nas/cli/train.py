@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -53,7 +53,15 @@ def train(  # noqa: PLR0913 - one parameter an option
     recipe: Annotated[str, typer.Option(metavar="NAME", help="default or paper.")] = "default",
     resolution: Annotated[
         int | None,
-        whole(1, help="Resize the images. Default: their own size.", metavar="PIXELS"),
+        whole(
+            1,
+            help="Resize the images. Default: a run's target, else their own size.",
+            metavar="PIXELS",
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        whole(2, help="Of the classifier. Default: a run's target, else the data's."),
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="NAME", help="auto, float32 or bfloat16.")
@@ -65,33 +73,36 @@ def train(  # noqa: PLR0913 - one parameter an option
 ) -> None:
     """Train one network at full width on all images, and measure it once on the test split.
 
+    A run's network trains at the image and classes that the run counted its cost for.
+
     Writes architecture.json, weights.safetensors and training.json, for nas export.
     """
     from nas.search.workers import resolve_device
     from nas.task import recipe_named
     from nas.training.full import FullSettings, train_architecture
 
-    name, architecture, data_name, folder = _find(what, pick, data, out)
+    subject = _find(what, pick, data, out)
     settings = FullSettings(
-        data=data_name,
+        data=subject.data,
         recipe=recipe_named(recipe),
         epochs=epochs,
-        resolution=resolution,
+        resolution=resolution or subject.resolution,
+        classes=classes or subject.classes,
         seed=seed,
         precision=_checked_precision(precision),
     )
     chosen = resolve_device(device)
-    with _ProgressLine(name) as line:
+    with _ProgressLine(subject.name) as line:
         report = train_architecture(
-            architecture,
+            subject.architecture,
             settings,
-            out=folder,
+            out=subject.folder,
             device=chosen,
             threads=threads,
             resume=resume,
             on_progress=line.show,
         )
-    _report(report, folder)
+    _report(report, subject.folder)
 
 
 def _checked_precision(precision: str) -> Any:
@@ -103,10 +114,18 @@ def _checked_precision(precision: str) -> Any:
     return precision
 
 
-def _find(
-    what: str, pick: str | None, data: str | None, out: Path | None
-) -> tuple[str, Architecture, str, Path]:
-    """Name, architecture, data set and directory."""
+class _Subject(NamedTuple):
+    """What is trained, on what and where; resolution and classes where a run gives them."""
+
+    name: str
+    architecture: Architecture
+    data: str
+    folder: Path
+    resolution: int | tuple[int, int] | None = None
+    classes: int | None = None
+
+
+def _find(what: str, pick: str | None, data: str | None, out: Path | None) -> _Subject:
     from nas.cli.inputs import find_run, read_architecture, trial_of_run
     from nas.task import Task
 
@@ -115,12 +134,20 @@ def _find(
         picked = trial_of_run(run, pick or "knee")
         own = Task.from_json(run.settings.task).data
         word = (pick or "knee").replace(":", "").replace("<=", "-").replace(",", "-")
-        return picked.name, picked.architecture, data or own, out or run.path / word
+        height, width = picked.image.height, picked.image.width
+        return _Subject(
+            picked.name,
+            picked.architecture,
+            data or own,
+            out or run.path / word,
+            height if height == width else (height, width),
+            picked.classes,
+        )
     named = read_architecture(what)
     if data is None:
         raise ValueError(f"--data is needed to train {what}: for example --data fashion-mnist")
     folder = out or Path("results") / "trained" / named.name
-    return named.name, named.architecture, data, folder
+    return _Subject(named.name, named.architecture, data, folder)
 
 
 class _ProgressLine:

@@ -72,16 +72,17 @@ def describe_data(name: str) -> DataInfo:
 def load_data(
     name: str,
     *,
-    resolution: int | None = None,
+    resolution: int | tuple[int, int] | None = None,
     split: SplitName = "train",
     device: str | torch.device = "cpu",
     progress: bool = True,
 ) -> Split:
     """One split of a data set as uint8 tensors on ``device``; the other is not touched.
 
-    Images are resized once, to ``resolution`` pixels square (they keep their aspect ratio: what
-    sticks out is cut off evenly) or to the shape that :func:`describe_data` gives, and kept in a
-    cache on disk. ``progress`` allows a bar on standard error.
+    Images are resized once, to ``resolution`` (the side of a square, or height and width; they
+    keep their aspect ratio: what sticks out is cut off evenly) or to the shape that
+    :func:`describe_data` gives, and kept in a cache on disk. ``progress`` allows a bar on
+    standard error.
 
     Raises:
         ValueError: the name is unknown, the data set is not as it must be, or it has no such
@@ -93,24 +94,32 @@ def load_data(
     _check_resolution(resolution)
     source = find_source(name)
     info = source.describe()
-    shape = info.image
-    if resolution is not None:
-        shape = Shape(shape.channels, resolution, resolution)
+    shape = resized(info.image, resolution)
     labels = source.labels(split)
     images = _images(source, info, split, shape, len(labels), progress)
     loaded = Split(images, torch.from_numpy(labels), info.class_names)
     return loaded.to(device)
 
 
-def _check_resolution(resolution: int | None) -> None:
+def resized(image: Shape, resolution: int | tuple[int, int] | None) -> Shape:
+    """The shape that :func:`load_data` gives images of the shape ``image``."""
+    if resolution is None:
+        return image
+    sides = (resolution, resolution) if isinstance(resolution, int) else resolution
+    return Shape(image.channels, *sides)
+
+
+def _check_resolution(resolution: int | tuple[int, int] | None) -> None:
     if resolution is None:
         return
-    whole = isinstance(resolution, int) and not isinstance(resolution, bool)
-    if not whole or not 1 <= resolution <= MAX_RESOLUTION:
-        raise ValueError(
-            f"resolution must be a whole number of pixels from 1 to {MAX_RESOLUTION:,}, "
-            f"not {resolution!r}"
-        )
+    sides = resolution if isinstance(resolution, tuple) and len(resolution) == 2 else (resolution,)
+    for side in sides:
+        whole = isinstance(side, int) and not isinstance(side, bool)
+        if not whole or not 1 <= side <= MAX_RESOLUTION:  # type: ignore[operator]
+            raise ValueError(
+                f"resolution must be a whole number of pixels from 1 to {MAX_RESOLUTION:,}, "
+                f"not {resolution!r}"
+            )
 
 
 def _images(

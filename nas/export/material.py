@@ -66,15 +66,19 @@ def read_trained(directory: Path) -> Material:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     found = _read_training(directory / TRAINING)
+    names = tuple(found["class_names"])
     if found["fingerprint"] != architecture.fingerprint:
         raise ValueError(f"{directory}: {TRAINING} is about another architecture than {path.name}")
     return Material(
         architecture=architecture,
         image=Shape(*found["image"]),
-        classes=len(found["class_names"]),
+        classes=found["classes"],
         weights=weights,
         preprocessing=Preprocessing(
-            tuple(found["class_names"]), tuple(found["mean"]), tuple(found["std"])
+            # A classifier for more classes than the data has: the rest have no names.
+            names if len(names) == found["classes"] else (),
+            tuple(found["mean"]),
+            tuple(found["std"]),
         ),
         details={"training": {name: found.get(name) for name in _SHOWN}},
     )
@@ -100,7 +104,7 @@ def _read_training(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: is not complete JSON: {error}") from None
-    for name in ("fingerprint", "image", "class_names", "mean", "std"):
+    for name in ("fingerprint", "image", "classes", "class_names", "mean", "std"):
         if not isinstance(found, dict) or name not in found:
             raise ValueError(f"{path}: holds no {name}")
     return found  # type: ignore[no-any-return]

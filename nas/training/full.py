@@ -17,9 +17,18 @@ from typing import Any, Literal
 
 import torch
 
-from nas.architecture import Architecture, Shape, check
+from nas.architecture import Architecture, check
 from nas.cost import count_cost
-from nas.datasets import Split, Statistics, carve, describe_data, load_data, measure_statistics
+from nas.datasets import (
+    DataInfo,
+    Split,
+    Statistics,
+    carve,
+    describe_data,
+    load_data,
+    measure_statistics,
+)
+from nas.datasets.loading import resized
 from nas.task import RECIPES, Precision, Recipe, with_recipe
 from nas.training.failures import memory_failures
 from nas.training.loop import Plan, Training
@@ -36,16 +45,18 @@ _TELL_SECONDS = 0.2
 class FullSettings:
     """All that the result of a full training depends on, but the machine.
 
-    ``precision`` "auto" is resolved when the training starts; ``resolution`` None keeps the
-    images' own size.
+    ``precision`` "auto" is resolved when the training starts. ``resolution`` is the side of
+    square images, or height and width; None keeps the images' own size. ``classes`` are the
+    classifier's: at least the data's, and None for just those.
     """
 
     data: str
     recipe: Recipe = RECIPES["default"]
     epochs: int = DEFAULT_EPOCHS
-    resolution: int | None = None
+    resolution: int | tuple[int, int] | None = None
     seed: int = 0
     precision: Literal["auto"] | Precision = "auto"
+    classes: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -81,6 +92,7 @@ class TrainingReport:
     num_train: int
     num_measured: int
     image: list[int]
+    classes: int
     class_names: list[str]
     mean: list[float]
     std: list[float]
@@ -153,8 +165,10 @@ class _Job:
         self.precision = resolve_precision(precision, device)
         self.info = describe_data(settings.data)
         self.trained = with_recipe(architecture, settings.recipe)
+        self.classes = _classes(self.info, settings.classes)
+        self.image = resized(self.info.image, settings.resolution)
         # Before images are read: a network that does not fit them is a matter of milliseconds.
-        check(self.trained, _image(self.info.image, settings.resolution))
+        check(self.trained, self.image)
 
     def run(self, files: ResultFiles, identity: dict[str, Any]) -> TrainingReport:
         train = self._train_split()
@@ -186,8 +200,7 @@ class _Job:
     def _train(
         self, split: Split, statistics: Statistics, files: ResultFiles, identity: dict[str, Any]
     ) -> Training:
-        classes, epochs = len(split.class_names), self.settings.epochs
-        plan = Plan(self.settings.recipe, self.precision, classes, epochs)
+        plan = Plan(self.settings.recipe, self.precision, self.classes, self.settings.epochs)
         training = Training(self.trained, split, statistics, plan, self.settings.seed)
         if self.saved is not None:
             training.load_state_dict(self.saved["training"])
@@ -208,8 +221,7 @@ class _Job:
     def _report(
         self, train: Split, statistics: Statistics, num_measured: int, measured: Validation
     ) -> TrainingReport:
-        classes = len(train.class_names)
-        cost = count_cost(self.architecture, train.image, classes)
+        cost = count_cost(self.architecture, train.image, self.classes)
         return TrainingReport(
             data=self.settings.data,
             accuracy=1 - measured.error,
@@ -218,6 +230,7 @@ class _Job:
             num_train=len(train),
             num_measured=num_measured,
             image=list(train.image),
+            classes=self.classes,
             class_names=list(train.class_names),
             mean=list(statistics.mean),
             std=list(statistics.std),
@@ -240,9 +253,8 @@ class _Job:
         return self.seconds_before + time.perf_counter() - self.start
 
     def _need(self) -> str:
-        image = _image(self.info.image, self.settings.resolution)
         batch = self.settings.recipe.batch_size
-        cost = count_cost(self.trained, image, len(self.info.class_names), auxiliary=True)
+        cost = count_cost(self.trained, self.image, self.classes, auxiliary=True)
         mebibytes = cost.activation_bytes * batch / 2**20
         return f"a batch of {batch} images has about {mebibytes:,.0f} MiB of activations"
 
@@ -283,12 +295,14 @@ class _Teller:
 
 def _identity(architecture: Architecture, settings: FullSettings) -> dict[str, Any]:
     """What a checkpoint must agree with, as JSON has it; "auto" agrees with what it became."""
+    resolution = settings.resolution
     return {
         "architecture": architecture.fingerprint,
         "data": settings.data,
         "recipe": settings.recipe.model_dump(mode="json"),
         "epochs": settings.epochs,
-        "resolution": settings.resolution,
+        "resolution": list(resolution) if isinstance(resolution, tuple) else resolution,
+        "classes": settings.classes,
         "seed": settings.seed,
         "precision": settings.precision,
     }
@@ -327,8 +341,11 @@ def _check_same(folder: Path, saved: dict[str, Any] | None, wanted: dict[str, An
             )
 
 
-def _image(own: Shape, resolution: int | None) -> Shape:
-    return own if resolution is None else Shape(own.channels, resolution, resolution)
+def _classes(info: DataInfo, wanted: int | None) -> int:
+    own = len(info.class_names)
+    if wanted is not None and wanted < own:
+        raise ValueError(f"classes must be at least the {own} of {info.name}, not {wanted}")
+    return wanted or own
 
 
 def _device_name(device: torch.device) -> str:
