@@ -16,10 +16,9 @@ from typing import Any
 import torch
 
 from nas.architecture import Architecture
-from nas.cost import count_cost
 from nas.datasets import Statistics, TrainValidation
 from nas.task import Task, proxy
-from nas.training.failures import TrainingFailed, memory_failures
+from nas.training.failures import TrainingFailed, memory_failures, memory_need
 from nas.training.loop import Plan, Training
 
 
@@ -182,9 +181,7 @@ class Evaluation:
     def _need(self) -> str:
         batch = self.task.recipe.batch_size
         image, classes = self.task.proxy_image, self.task.target.classes
-        cost = count_cost(self.proxy, image, classes, auxiliary=True, dtype=self.task.precision)
-        mebibytes = cost.activation_bytes * batch / 2**20
-        return f"a batch of {batch} images has about {mebibytes:,.0f} MiB of activations"
+        return memory_need(self.proxy, image, classes, batch, self.task.precision)
 
 
 def _check_images(data: TrainValidation, task: Task) -> None:

@@ -75,6 +75,9 @@ def test_the_files_hold_the_network_that_was_measured(folder: Path, tmp_path: Pa
         100,
         40,
     )
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert {path.stat().st_mode for path in out.iterdir()} == {plain.stat().st_mode}
     cost = count_cost(architecture, small_split().image, 4)
     assert (report.macs, report.params) == (cost.macs, cost.params)
     assert content["versions"]["torch"] == torch.__version__
@@ -197,7 +200,7 @@ def test_a_file_that_cannot_be_written_leaves_no_part_of_it(
         raise OSError(28, "No space left on device")
 
     # A full disk cannot be caused without one; everything around it is real.
-    monkeypatch.setattr("nas.training.result_files.save_file", full_disk)
+    monkeypatch.setattr("nas.training.result_files.save", full_disk)
     with pytest.raises(OSError, match="No space left"):
         train(folder, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

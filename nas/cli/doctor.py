@@ -35,7 +35,7 @@ def examine(as_json: Json = False) -> None:
     print_facts(
         {
             "python": f"{found['python']} on {found['platform']}",
-            "processor": f"{found['cores']} cores, {found['threads']} threads for torch",
+            "processor": f"{found['cores']} usable cores, {found['threads']} threads for torch",
             "memory": f"{found['memory_bytes'] / 2**30:,.1f} GiB",
             "bfloat16": "on the processor: "
             + ("in hardware" if found["bfloat16_in_hardware"] else "emulated"),
@@ -63,25 +63,20 @@ def examine_machine() -> dict[str, Any]:
     import psutil
     import torch
 
+    from nas.cores import usable_cores
+    from nas.training.precision import has_bfloat16
+
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "cores": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
-        "bfloat16_in_hardware": _has_bfloat16(),
+        "bfloat16_in_hardware": has_bfloat16(),
         "gpus": _gpus(),
         "packages": {name: _version(name) for name in PACKAGES},
         "would_use": _defaults(),
     }
-
-
-def _has_bfloat16() -> bool:
-    import torch
-
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _version(package: str) -> str:

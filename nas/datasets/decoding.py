@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import statistics
 import struct
 import zlib
@@ -25,6 +24,7 @@ import numpy as np
 import psutil
 
 from nas.architecture import Shape
+from nas.cores import usable_cores
 from nas.datasets.progress import progress_bar
 from nas.datasets.source import EncodedImage, Pixels
 from nas.quantities import format_count
@@ -103,7 +103,7 @@ def decode_images(
         return len(items)
 
     with (
-        ThreadPoolExecutor(_num_threads()) as pool,
+        ThreadPoolExecutor(usable_cores()) as pool,
         progress_bar(f"Decoding {name}", num_images, enabled=progress) as advance,
     ):
         for items in chunks:
@@ -230,10 +230,3 @@ def _check_memory(name: str, num_images: int, shape: Shape) -> None:
             f"{name}: {num_images:,} images of {shape} need {format_count(needed)} bytes of "
             f"memory and {format_count(free)} are free: choose a lower resolution"
         )
-
-
-def _num_threads() -> int:
-    # A process may be held to fewer cores than the machine has.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

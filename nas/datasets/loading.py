@@ -115,7 +115,7 @@ def _check_resolution(resolution: int | tuple[int, int] | None) -> None:
     sides = resolution if isinstance(resolution, tuple) and len(resolution) == 2 else (resolution,)
     for side in sides:
         whole = isinstance(side, int) and not isinstance(side, bool)
-        if not whole or not 1 <= side <= MAX_RESOLUTION:  # type: ignore[operator]
+        if not whole or not 1 <= side <= MAX_RESOLUTION:
             raise ValueError(
                 f"resolution must be a whole number of pixels from 1 to {MAX_RESOLUTION:,}, "
                 f"not {resolution!r}"

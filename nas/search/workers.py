@@ -5,10 +5,9 @@ Left out: the processes themselves (:mod:`nas.search.local_executor`).
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.cores import usable_cores
 from nas.search.executor import Executor
 from nas.task import Task
 
@@ -33,20 +32,6 @@ def resolve_device(device: str) -> str:
     if device == "cuda" and not has_gpu:
         raise ValueError("device cuda: this machine has no GPU that torch can use")
     return "cuda" if has_gpu else "cpu"
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, and the container's share of time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(cores or 1, _container_cores() or cores or 1))
-
-
-def _container_cores() -> int | None:
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))
 
 
 def worker_devices(device: str, workers: int | None) -> list[str]:

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 
 import torch
 
+from nas.architecture import Architecture, Shape
+from nas.cost import count_cost
+from nas.task import Precision
+
 
 class TrainingFailed(Exception):  # noqa: N818 - a training that fails is a result, not a bug
     """The training cannot go on; ``reason`` says why in one line."""
@@ -30,6 +34,15 @@ def memory_failures(need: Callable[[], str]) -> Iterator[None]:
         if request is None:
             raise
         raise TrainingFailed(f"out of memory: {request}; {need()}") from error
+
+
+def memory_need(
+    architecture: Architecture, image: Shape, classes: int, batch: int, precision: Precision
+) -> str:
+    """What a training keeps for its backward pass, in words for :func:`memory_failures`."""
+    cost = count_cost(architecture, image, classes, auxiliary=True, dtype=precision)
+    mebibytes = cost.activation_bytes * batch / 2**20
+    return f"a batch of {batch} images has about {mebibytes:,.0f} MiB of activations"
 
 
 def _refused_request(error: BaseException) -> str | None:

@@ -6,7 +6,6 @@ interrupted training go on. Left out: seeds and intervals over several trainings
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import torch
 
 from nas.architecture import Architecture, check
+from nas.cores import usable_cores
 from nas.cost import count_cost
 from nas.datasets import (
     DataInfo,
@@ -30,7 +30,7 @@ from nas.datasets import (
 )
 from nas.datasets.loading import resized
 from nas.task import RECIPES, Precision, Recipe, with_recipe
-from nas.training.failures import memory_failures
+from nas.training.failures import memory_failures, memory_need
 from nas.training.loop import Plan, Training
 from nas.training.precision import resolve_precision
 from nas.training.result_files import ResultFiles
@@ -254,9 +254,7 @@ class _Job:
 
     def _need(self) -> str:
         batch = self.settings.recipe.batch_size
-        cost = count_cost(self.trained, self.image, self.classes, auxiliary=True)
-        mebibytes = cost.activation_bytes * batch / 2**20
-        return f"a batch of {batch} images has about {mebibytes:,.0f} MiB of activations"
+        return memory_need(self.trained, self.image, self.classes, batch, self.precision)
 
 
 class _Teller:
@@ -358,14 +356,8 @@ def _device_name(device: torch.device) -> str:
 def _using_threads(threads: int | None) -> Iterator[None]:
     """Every core that this process may use, or as many threads as are asked for."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or _num_cores())
+    torch.set_num_threads(threads or usable_cores())
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

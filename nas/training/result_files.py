@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 ARCHITECTURE = "architecture.json"
@@ -72,7 +72,8 @@ class ResultFiles:
         plain = {name: item.detach().cpu().contiguous() for name, item in weights.items()}
         text = json.dumps(training, indent=2) + "\n"
         self._write(ARCHITECTURE, lambda path: _write_text(path, architecture + "\n"))
-        self._write(WEIGHTS, lambda path: save_file(plain, path))
+        # Its `save_file` makes files that only their owner can read.
+        self._write(WEIGHTS, lambda path: path.write_bytes(save(plain)))
         self._write(TRAINING, lambda path: _write_text(path, text))
         (self.folder / CHECKPOINT).unlink(missing_ok=True)
 
