@@ -182,6 +182,17 @@ def test_resume_adds_trials(searched: tuple[Path, Result], images: str) -> None:
     assert "task.proxy.epochs is 2 in the run and 3 now" in refused.err
 
 
+def test_resume_takes_the_task_file_of_its_beginning(tmp_path: Path, images: str) -> None:
+    task = tmp_path / "task.yaml"
+    task.write_text("precision: auto\nproxy: {epochs: 1, width: 0.5}\n")
+    words = ["--name", "filed", "--results", tmp_path, "--task", task, "--workers", 1]
+    begun = nas("search", "tiny", "--data", images, *words, "--trials", 1)
+    assert begun.code == 0, begun.err
+    resumed = nas("search", *words, "--resume", "--trials", 2)
+    assert resumed.code == 0, resumed.err
+    assert len(open_run(tmp_path / "filed").trials) == 2
+
+
 def test_plan_says_what_it_would_take_and_writes_nothing(
     tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

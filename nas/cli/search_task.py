@@ -93,6 +93,9 @@ def recorded_task(
     from nas.task import Task
     from nas.task.settings import parse_task, with_whole_recipe
 
+    if settings.get("precision") == "auto":
+        # What it became is recorded; another machine must not decide anew.
+        settings = {key: value for key, value in settings.items() if key != "precision"}
     location = locate(check_name(name), results, storage)
     is_given = data is not None or bool(settings) or precision not in (None, "auto")
     if not is_given or not has_run(location):
