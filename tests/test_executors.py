@@ -24,6 +24,8 @@ from nas.search.local_executor import InProcessExecutor, LocalExecutor
 from nas.search.work import OwnFunction, ProxyTraining
 from nas.task import Task
 
+NOT_AN_ERROR = "evaluate returned nan, not an error from 0 to 1"
+
 
 def collect(executor: Executor, numbers: set[int], seconds: float = 60) -> list[Report]:
     """All reports until each of ``numbers`` has its last."""
@@ -66,7 +68,7 @@ def evaluate(architecture: Architecture, task: Task, seed: int) -> float:
 
 def scripted(job: Job) -> list[Report]:
     width = job.architecture.stages[0][0].output_channels(8)
-    failures = {8 + 13: "thirteen", 8 + 14: "KeyError: 'fourteen'", 8 + 15: "evaluate returned nan"}
+    failures = {8 + 13: "thirteen", 8 + 14: "KeyError: 'fourteen'", 8 + 15: NOT_AN_ERROR}
     if width in failures:
         return [Report(job.number, "started"), Report(job.number, "failed", None, failures[width])]
     if width == 8 + 16:
@@ -111,7 +113,7 @@ class TestContract:
 
     @pytest.mark.parametrize(
         ("width", "reason"),
-        [(13, "thirteen"), (14, "KeyError: 'fourteen'"), (15, "evaluate returned nan")],
+        [(13, "thirteen"), (14, "KeyError: 'fourteen'"), (15, NOT_AN_ERROR)],
     )
     def test_a_failure_has_its_reason(self, executor: Executor, width: int, reason: str) -> None:
         executor.submit(job(0, width))

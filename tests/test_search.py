@@ -16,10 +16,12 @@ import pytest
 from small_search import error_of, result, small_architecture, small_task, trained
 
 from nas.architecture import Architecture, Shape
+from nas.cli.search_end import finish
 from nas.cost import count_cost
-from nas.records import Run, open_run
+from nas.records import Outcome, Proposal, Run, open_run
 from nas.search.executor import Job, Report, ScriptedExecutor
 from nas.search.launch import run_search
+from nas.search.ledger import Ledger, Trial
 from nas.search.samplers import SAMPLERS, Mirror
 from nas.space import SearchSpace
 from nas.task import Target, Task, proxy
@@ -106,6 +108,36 @@ def test_a_resumed_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path, sampl
     cut = search(tmp_path / "cut", sampler=sampler, trials=24, resume=True)
     columns = ["number", "architecture", "error", "origin"]
     pd.testing.assert_frame_equal(cut.trials[columns], whole.trials[columns])
+
+
+def test_a_resumed_search_keeps_its_limits(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"name": "run", "results": tmp_path, "sampler": "random"}
+
+    def go_on(script: Any = trained, **given: Any) -> Run:
+        executor = ScriptedExecutor(script)
+        return run_search(None, None, executor=executor, resume=True, **settings, **given)
+
+    with pytest.raises(Dead):
+        search(tmp_path, killed_at(3), trials=6, seconds=1000)
+    assert len(go_on().trials) == 6
+    assert len(go_on(trials=8).trials) == 8
+    longer = go_on(seconds=2000)
+    assert len(longer.trials) == 8
+    assert (longer.settings.trials, longer.settings.seconds) == (8, 2000)
+    with pytest.raises(ValueError, match="trials must be an integer from 1, not 0"):
+        go_on(trials=0)
+
+
+def test_limits_of_a_new_run(tmp_path: Path) -> None:
+    assert search(tmp_path, name="a", trials=None).settings.trials == 64
+    timed = search(tmp_path, name="b", trials=None, seconds=0.05).settings
+    assert (timed.trials, timed.seconds) == (None, 0.05)
+
+
+def test_another_sampler_is_recorded(tmp_path: Path) -> None:
+    search(tmp_path, trials=2, sampler="random")
+    search(tmp_path, trials=3, sampler="tpe", resume=True)
+    assert open_run(tmp_path / "run").settings.sampler == "tpe"
 
 
 def test_killed_with_eight_done_and_two_running(tmp_path: Path) -> None:
@@ -219,6 +251,11 @@ def test_ten_failures_in_a_row_end_the_search(tmp_path: Path) -> None:
     assert len(run.trials) == 10
     assert run.ended is not None
     assert run.ended.message == "10 trials failed in a row; the last: no memory"
+    assert run.state == "interrupted"
+    assert finish(run) == 1
+    resumed = search(tmp_path, resume=True)
+    assert (resumed.trials["state"] == "complete").sum() == 12
+    assert resumed.state == "finished"
 
 
 def test_a_lost_trial_is_tried_four_times(tmp_path: Path) -> None:
@@ -236,6 +273,73 @@ def test_a_lost_trial_is_tried_four_times(tmp_path: Path) -> None:
     assert list(run.trials["state"]) == ["complete"] * 2 + ["failed"] + ["complete"] * 4
     assert run.trials["reason"][2] == "the worker was killed by SIGSEGV, 4 times in all"
     assert list(run.curves.loc[run.curves["number"] == 4, "epoch"]) == [1, 2, 4]
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_lost_trial_says_nothing_of_its_proxy(tmp_path: Path, is_cut: bool) -> None:
+    narrow = task(width=0.25)
+    groups: dict[str, list[Architecture]] = {}
+    for item in TINY.enumerate():
+        groups.setdefault(proxy(item, narrow).fingerprint, []).append(item)
+    same = max(groups.values(), key=len)[:3]
+    taught: list[int] = []
+
+    def script(job: Job) -> list[Report]:
+        if job.number == 0:
+            return [Report(0, "lost", None, "the worker was killed by SIGKILL")]
+        if is_cut and job.number == 1 and not taught:
+            taught.append(1)
+            raise Dead
+        return trained(job)
+
+    settings: dict[str, Any] = {"name": "r", "results": tmp_path, "trials": 3, "seed_with": same}
+    if is_cut:
+        with pytest.raises(Dead):
+            run_search(TINY, narrow, executor=ScriptedExecutor(script, 3), **settings)
+    executor = ScriptedExecutor(script, 3)
+    run = run_search(TINY, narrow, executor=executor, resume=is_cut, **settings)
+    assert list(run.trials["state"][:3]) == ["failed", "complete", "complete"]
+    assert list(run.trials["reused"][:3]) == [False, False, True]
+    assert run.lost == {0}
+
+
+def test_a_reused_failure_is_not_one_more_in_a_row(tmp_path: Path) -> None:
+    ledger = Ledger(("error",), (0.9,))
+    proposal = Proposal(small_architecture(), {}, {}, "p", 0, "")
+    for number in range(3):
+        ledger.trials[number] = Trial(proposal, number)
+        ledger.end(number, Outcome("failed", reused=number > 0))
+    assert ledger.failures_in_a_row == 1
+
+
+def test_seeds_outlive_a_kill(tmp_path: Path) -> None:
+    seeds = list(TINY.enumerate())[100:104]
+    with pytest.raises(Dead):
+        search(tmp_path, killed_at(1), seed_with=seeds[:3], trials=6)
+    run = search(tmp_path, seed_with=seeds[2:], trials=6, resume=True)
+    assert [run.architecture(number) for number in range(4)] == seeds
+    assert run.rejections.counts.get("repeat", 0) == 0
+    assert len(run.settings.first) == 4
+
+
+def test_what_to_begin_with_outlives_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.search.prepare.NUM_DRAWN", 5)
+    least = min(count_cost(item, IMAGE, 10).macs for item in TINY.enumerate())
+    with pytest.raises(Dead):
+        search(tmp_path, killed_at(0), budgets={"macs": least}, seed_with=[])
+    recorded = open_run(tmp_path / "run").settings.first
+    assert [origin for origin, _ in recorded] == ["smallest:macs"]
+
+
+@pytest.mark.parametrize("returned", [1.5, -0.1, 93.0])
+def test_an_own_function_must_return_an_error(tmp_path: Path, returned: float) -> None:
+    run = run_search(
+        TINY, task(), name="r", results=tmp_path, trials=1, evaluate=lambda *_: returned
+    )
+    reasons = set(run.trials["reason"])
+    assert reasons == {f"evaluate returned {returned}, not an error from 0 to 1"}
 
 
 def test_budgets_cost_no_training(tmp_path: Path) -> None:
@@ -353,7 +457,6 @@ BAD = [
     ({"name": ".."}, "a run's name must be"),
     ({"name": "a/b"}, "a run's name must be"),
     ({"trials": -3}, "trials must be an integer from 1, not -3"),
-    ({"trials": None}, "a search needs a limit"),
     ({"seconds": 0}, "the time must be over 0 seconds, not 0"),
     ({"sampler": "ngsa2"}, "unknown sampler 'ngsa2'; did you mean 'nsga2'"),
     ({"objectives": ("error", "mac")}, "unknown objective 'mac'; did you mean 'macs'"),
@@ -465,6 +568,7 @@ def test_a_second_driver_is_refused(tmp_path: Path) -> None:
             search(tmp_path, resume=True)
         messages.append(str(error.value))
         assert open_run(tmp_path / "run").state == "running"
+        assert open_run(tmp_path / "run").ended is None
         return trained(job)
 
     search(tmp_path, script, trials=1)

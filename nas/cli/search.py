@@ -175,7 +175,7 @@ def search(  # noqa: PLR0913 - one parameter an option
             {"macs": max_macs, "params": max_params, "activation_bytes": max_activation_bytes}
         ),
         "sampler": sampler,
-        "trials": 64 if trials is None and seconds is None else trials,
+        "trials": trials,
         "seconds": seconds,
         "workers": workers,
         "device": device,

@@ -13,7 +13,7 @@ def finish(run: Run) -> int:
     """Write the report, show the front and what to do next; returns the exit code.
 
     0 for a search that came to its end with a front, 130 for one that was interrupted, 1 for one
-    that found nothing.
+    that found nothing or that failures ended.
     """
     from nas.cli.console import print_commands, print_facts, print_text
     from nas.cli.show import REPORT, next_commands, print_front, run_data
@@ -27,6 +27,8 @@ def finish(run: Run) -> int:
         print_text()
         print_facts({"knee": _knee(data), "report": str(path), "ended": str(data["ended"])})
     print_commands("Next", next_commands(run))
+    if run.ended is not None and run.ended.kind == "failures":
+        return 1
     if run.state == "interrupted":
         return 130
     return 0 if data["front"] else 1

@@ -122,7 +122,12 @@ class Run:
 
     @cached_property
     def ended(self) -> Ended | None:
-        """Why the last driver stopped; None while one is at work or after it was killed."""
+        """Why the last driver stopped; None while one is at work and before there was one."""
+        return None if driver_of(self) is not None else self._ended
+
+    @cached_property
+    def _ended(self) -> Ended | None:
+        """What the last driver, or the one at work, left to be read should it be killed."""
         data = self._study_attribute("ended")
         return Ended(**data) if data else None
 
@@ -131,7 +136,7 @@ class Run:
         """Seconds that drivers spent on the run so far, as far as is recorded."""
         results = (json.loads(texts.get("result", "{}")) for texts in self._attributes.values())
         recorded = [float(result.get("elapsed_seconds", 0.0)) for result in results]
-        return max([*recorded, self.ended.seconds if self.ended else 0.0])
+        return max([*recorded, self._ended.seconds if self._ended else 0.0])
 
     @property
     def state(self) -> RunState:
@@ -139,7 +144,19 @@ class Run:
         if driver_of(self) is not None:
             return "running"
         ended = self.ended
-        return "finished" if ended and ended.kind != "interrupted" else "interrupted"
+        # A row of failures is no end: it can be put right and gone on with.
+        is_open = ended is None or ended.kind in ("interrupted", "failures")
+        return "interrupted" if is_open else "finished"
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """The failed trials whose workers died: their networks may be trained again."""
+        rows = self._query("SELECT trial_id, number FROM trials WHERE study_id = :study")
+        results = {
+            number: json.loads(self._attributes.get(trial_id, {}).get("result", "{}"))
+            for trial_id, number in rows
+        }
+        return frozenset(number for number, result in results.items() if result.get("lost"))
 
     def architecture(self, number: int) -> Architecture:
         """The architecture of a trial.

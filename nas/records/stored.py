@@ -29,6 +29,8 @@ FORMAT = 1
 DATABASE = "study.db"
 LOCK = "driver.lock"
 RESULTS = Path("results")
+DEFAULT_TRIALS = 64
+"""The limit of a search that was given none."""
 
 State: TypeAlias = Literal["complete", "running", "pruned", "failed"]
 RunState: TypeAlias = Literal["running", "finished", "interrupted"]
@@ -79,6 +81,9 @@ class RunSettings:
 
     ``space`` and ``task`` are JSON. ``reference`` is the reference point of the hypervolume, one
     value an objective. ``evaluate`` names the caller's own function, if there was one.
+    ``trials`` and ``seconds`` limit the run over all restarts; None is no limit. Rows of before
+    they were recorded had the default. ``first`` are networks to try before all others, as
+    (origin, architecture JSON).
     """
 
     space: str
@@ -93,6 +98,9 @@ class RunSettings:
     device: str
     precision: str
     evaluate: str | None = None
+    trials: int | None = DEFAULT_TRIALS
+    seconds: float | None = None
+    first: tuple[tuple[str, str], ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """The settings as JSON data with a format version."""
@@ -116,7 +124,11 @@ class RunSettings:
             settings = RunSettings(**values)
         except TypeError as error:
             raise ValueError(f"{where} has incomplete settings: {error}") from None
-        lists = {"objectives": tuple(settings.objectives), "reference": tuple(settings.reference)}
+        lists = {
+            "objectives": tuple(settings.objectives),
+            "reference": tuple(settings.reference),
+            "first": tuple((origin, text) for origin, text in settings.first),
+        }
         return RunSettings(**{**values, **lists})
 
 
@@ -139,7 +151,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: ``error`` only where it is complete, ``reason`` where it is not."""
+    """How a trial ended: ``error`` only where it is complete, ``reason`` where it is not.
+
+    ``is_lost``: its workers died, which says nothing about its network.
+    """
 
     state: State
     error: float | None = None
@@ -147,6 +162,7 @@ class Outcome:
     train_seconds: float = 0.0
     reused: bool = False
     reason: str = ""
+    is_lost: bool = False
 
 
 @dataclass(frozen=True)

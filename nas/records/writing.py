@@ -132,6 +132,10 @@ class RunWriter:
         """Note that a running trial was given up; a resumed search runs it again."""
         self._set(number, "interrupted", datetime.now().isoformat(timespec="seconds"))
 
+    def set_settings(self, settings: RunSettings) -> None:
+        """Replace the settings: a resumed search may have another sampler or other limits."""
+        self._set_study("settings", settings.to_data())
+
     def set_rejections(self, rejections: Rejections) -> None:
         """Replace the counts and the last of the rejected proposals."""
         data = {"counts": rejections.counts, "last": list(rejections.last)}
@@ -261,4 +265,5 @@ def _outcome_data(outcome: Outcome, elapsed_seconds: float) -> dict[str, Any]:
         "train_seconds": outcome.train_seconds,
         "reused": outcome.reused,
         "reason": outcome.reason,
+        **({"lost": True} if outcome.is_lost else {}),
     }

@@ -85,10 +85,12 @@ class Search:
             if outcome is not None:
                 self._ledger.trainer_of(number)
                 self._ledger.end(number, outcome, measure=False)
-                self._proposals.learn(handle, outcome.error, proposal.costs)
+                self._teach(number, outcome)
                 if outcome.state == "complete" and not outcome.reused:
                     self._durations.append(outcome.train_seconds)
         self._ledger.measure_front()
+        # Who resumes after many failures has changed something: they count anew.
+        self._ledger.failures_in_a_row = 0
         self._proposals.reteach()
         for number in self._ledger.trials:
             if number not in self._ledger.outcomes:
@@ -278,23 +280,21 @@ class Search:
             self._display.note(f"trial {number}: {reason}; it runs again")
             self._queue.appendleft(number)
         else:
-            self._finish(number, Outcome("failed", reason=f"{reason}, {trial.tries} times in all"))
+            reason = f"{reason}, {trial.tries} times in all"
+            self._finish(number, Outcome("failed", reason=reason, is_lost=True))
 
     def _finish(self, number: int, outcome: Outcome) -> None:
         costs = self._ledger.trials[number].proposal.costs
         self._writer.finish(number, costs, outcome, self.seconds)
         self._end_trial(number, outcome)
+        # They take the result over; where it was lost, the first of them trains.
         for waiting in self._waiting.pop(number, []):
-            proxy = self._ledger.trials[waiting].proposal.proxy_fingerprint
-            taken_over = self._ledger.known_outcome(proxy)
-            assert taken_over is not None
-            self._finish(waiting, taken_over)
+            self._enter(waiting)
 
     def _end_trial(self, number: int, outcome: Outcome) -> None:
         self._ledger.end(number, outcome)
-        trial = self._ledger.trials[number]
-        costs = trial.proposal.costs
-        self._proposals.learn(trial.handle, outcome.error, costs)
+        self._teach(number, outcome)
+        costs = self._ledger.trials[number].proposal.costs
         error = outcome.error
         shown = outcome.reason if error is None else f"error {100 * error:.2f}%"
         how = " (reused)" if outcome.reused else ""
@@ -302,6 +302,13 @@ class Search:
             f"trial {number} {outcome.state}{how}: {shown}, {format_count(costs['macs'])} MACs, "
             f"{format_count(costs['params'])} parameters"
         )
+
+    def _teach(self, number: int, outcome: Outcome) -> None:
+        trial = self._ledger.trials[number]
+        if outcome.is_lost:
+            self._proposals.forget(trial.handle)
+        else:
+            self._proposals.learn(trial.handle, outcome.error, trial.proposal.costs)
 
     # ------------------------------------------------------------------ showing and giving up
 

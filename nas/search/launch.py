@@ -18,7 +18,6 @@ from nas.search.display import Display, NoDisplay
 from nas.search.driver import Search
 from nas.search.executor import Executor
 from nas.search.ledger import Ledger
-from nas.search.limits import Limits
 from nas.search.prepare import Prepared, exists_message, prepare
 from nas.search.proposals import Proposals
 from nas.search.samplers import Mirror, distributions_of
@@ -43,7 +42,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     objectives: Sequence[str] | None = None,
     budgets: Mapping[str, int] | None = None,
     sampler: str | None = None,
-    trials: int | None = 64,
+    trials: int | None = None,
     seconds: float | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -61,18 +60,18 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     ``space`` is a space, a shipped one's name or a file; with ``resume`` it and the task may be
     None. ``budgets`` are hard limits at the target by cost name, beside the space's own.
     ``trials`` counts trained trials and ``seconds`` driving time, both for the run over all
-    restarts; None is no limit. ``seed_with`` are presets or architectures to try first.
-    ``data`` stands in for the task's data set. ``evaluate(architecture, task, seed)`` returns
-    an error from 0 to 1 in place of the proxy training: with one worker (the default then) it
-    is called in this process, with more in worker processes that import its module. ``executor``
-    may be an object of your own. ``display`` shows the search; none by default.
+    restarts. With both None a new run trains 64 trials; None in a resumed one is as recorded, and
+    a given value replaces the recorded one. ``seed_with`` are presets or architectures to try
+    first. ``data`` stands in for the task's data set. ``evaluate(architecture, task, seed)``
+    returns an error from 0 to 1 in place of the proxy training: with one worker (the default
+    then) it is called in this process, with more in worker processes that import its module.
+    ``executor`` may be an object of your own. ``display`` shows the search; none by default.
 
     Raises:
         ValueError: a setting is wrong; nothing was written.
         OSError: the study cannot be written (any more); what was finished is in it.
         RuntimeError: no worker can be kept alive.
     """
-    limits = Limits(trials, seconds)
     if isinstance(executor, str) and executor not in EXECUTORS:
         raise ValueError(unknown_name("executor", executor, EXECUTORS))
     prepared = prepare(
@@ -91,6 +90,8 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         resume=resume,
         device="cpu" if evaluate is not None or not isinstance(executor, str) else device,
         seed_with=seed_with,
+        trials=trials,
+        seconds=seconds,
     )
     if isinstance(executor, str):
         runner: Executor = create_executor(
@@ -100,13 +101,13 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         runner = executor
     shown = display or NoDisplay()
     try:
-        return _drive(prepared, limits, runner, shown)
+        return _drive(prepared, runner, shown)
     finally:
         runner.close()
         shown.close()
 
 
-def _drive(prepared: Prepared, limits: Limits, executor: Executor, display: Display) -> Run:
+def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
     location, settings = prepared.location, prepared.settings
     lock = DriverLock(location)
     try:
@@ -134,10 +135,12 @@ def _drive(prepared: Prepared, limits: Limits, executor: Executor, display: Disp
         )
         writer = RunWriter(location, settings.objectives, distributions_of(prepared.space))
         try:
+            if settings != run.settings:
+                writer.set_settings(settings)
             search = Search(
                 location.name,
                 prepared.task,
-                limits,
+                prepared.limits,
                 writer=writer,
                 executor=executor,
                 proposals=proposals,

@@ -78,7 +78,11 @@ class Ledger:
         self.num_failed += has_failed
         self.num_reused += outcome.reused
         self.num_trained += not has_failed and not outcome.reused
-        self.failures_in_a_row = self.failures_in_a_row + 1 if has_failed else 0
+        if not outcome.reused:  # what is only repeated says nothing new
+            self.failures_in_a_row = self.failures_in_a_row + 1 if has_failed else 0
+        proxy = self.trials[number].proposal.proxy_fingerprint
+        if outcome.is_lost and self._trainers.get(proxy) == number:
+            del self._trainers[proxy]
         if outcome.error is not None:
             known: dict[str, Any] = {**self.trials[number].proposal.costs, "error": outcome.error}
             self._points.append([float(known[name]) for name in self._objectives])
@@ -98,7 +102,7 @@ class Ledger:
 
 def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None]]:
     """The trials of a run in order; no outcome where one was left running."""
-    values, states = run.values, run.sampler_states()
+    values, states, lost = run.values, run.sampler_states(), run.lost
     for row in run.trials.to_dict("records"):
         number = int(row["number"])
         proposal = Proposal(
@@ -110,10 +114,11 @@ def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None]]:
             origin=str(row["origin"]),
             sampler_state=states.get(number, {}),
         )
-        yield number, proposal, None if row["state"] == "running" else _outcome(row)
+        is_running = row["state"] == "running"
+        yield number, proposal, None if is_running else _outcome(row, number in lost)
 
 
-def _outcome(row: dict[Any, Any]) -> Outcome:
+def _outcome(row: dict[Any, Any], is_lost: bool) -> Outcome:
     return Outcome(
         row["state"],
         error=float(row["error"]) if row["state"] == "complete" else None,
@@ -121,4 +126,5 @@ def _outcome(row: dict[Any, Any]) -> Outcome:
         train_seconds=float(row["train_seconds"]),
         reused=bool(row["reused"]),
         reason=str(row["reason"]),
+        is_lost=is_lost,
     )

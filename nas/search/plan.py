@@ -19,7 +19,6 @@ import numpy as np
 from nas.architecture import Architecture
 from nas.cost import COSTS, count_cost
 from nas.records import RESULTS
-from nas.search.limits import Limits
 from nas.search.prepare import NUM_DRAWN, Prepared, prepare
 from nas.search.proposals import Judged
 from nas.search.workers import worker_devices
@@ -70,7 +69,7 @@ def plan_search(  # noqa: PLR0913 - as run_search
     objectives: Sequence[str] | None = None,
     budgets: Mapping[str, int] | None = None,
     sampler: str | None = None,
-    trials: int | None = 64,
+    trials: int | None = None,
     seconds: float | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -85,7 +84,6 @@ def plan_search(  # noqa: PLR0913 - as run_search
     Raises:
         ValueError: a setting is wrong.
     """
-    limits = Limits(trials, seconds)
     given = {"objectives": objectives, "budgets": budgets, "sampler": sampler, "seed": seed}
     prepared = prepare(
         space,
@@ -97,7 +95,10 @@ def plan_search(  # noqa: PLR0913 - as run_search
         resume=resume,
         device=device,
         seed_with=seed_with,
+        trials=trials,
+        seconds=seconds,
     )
+    limits = prepared.limits
     devices = worker_devices(prepared.device, workers)
     accepted = _accepted(prepared)
     middling = _middling(accepted, prepared.task)
@@ -106,7 +107,7 @@ def plan_search(  # noqa: PLR0913 - as run_search
     total = None
     if limits.trials is not None:
         total = math.ceil(limits.trials / len(devices)) * trial_seconds
-        total = total if seconds is None else min(total, seconds)
+        total = total if limits.seconds is None else min(total, limits.seconds)
     settings = prepared.settings
     return Plan(
         space=prepared.space.name,

@@ -19,6 +19,7 @@ from nas.presets import load_preset
 from nas.quantities import format_count, unknown_name
 from nas.records import Location, Run, RunSettings, locate
 from nas.records.writing import has_run
+from nas.search.limits import Limits, resolve_limits
 from nas.search.proposals import MISFIT, Judge, Judged, Refusal
 from nas.search.reference import reference_point
 from nas.search.samplers import DEFAULT_SAMPLER, check_sampler
@@ -40,6 +41,7 @@ class Prepared:
     task: Task
     location: Location
     settings: RunSettings
+    limits: Limits
     device: str
     judge: Judge
     given: list[tuple[str, Architecture]]
@@ -58,6 +60,8 @@ def prepare(  # noqa: PLR0913 - see run_search
     resume: bool,
     device: str,
     seed_with: Sequence[str | Architecture],
+    trials: int | None = None,
+    seconds: float | None = None,
 ) -> Prepared:
     """Check all of a search's settings and what follows from them; writes nothing.
 
@@ -65,6 +69,7 @@ def prepare(  # noqa: PLR0913 - see run_search
         ValueError: one is wrong; the message names it, the rule and the value.
     """
     location = locate(check_name(name), results, storage)
+    resolve_limits(trials, seconds)
     _check_given(given)
     loaded = SearchSpace.load(space) if isinstance(space, str) else space
     recorded = _recorded(location, loaded, task, given, resume=resume)
@@ -80,20 +85,27 @@ def prepare(  # noqa: PLR0913 - see run_search
     judge = Judge(task, budgets, is_proxied=is_proxied)
     first, is_constrained = _check_feasible(loaded, judge, budgets)
     seeds = [*_seeds(seed_with, loaded, judge), *([] if recorded else first)]
+    # Those of before a resume come first; the driver leaves out what has its row.
+    listed = recorded.settings.first if recorded else ()
+    new = ((origin, architecture.to_json()) for origin, architecture in seeds)
+    listed = (*listed, *(item for item in new if item not in listed))
     device = resolve_device(device)
+    limits = resolve_limits(trials, seconds, recorded.settings if recorded else None)
     settings = (
-        _resumed_settings(recorded.settings, given["sampler"])
+        replace(recorded.settings, sampler=given["sampler"] or recorded.settings.sampler)
         if recorded
         else _new_settings(loaded, task, given, budgets, judge, device)
     )
+    settings = replace(settings, trials=limits.trials, seconds=limits.seconds, first=listed)
     return Prepared(
         space=loaded,
         task=task,
         location=location,
         settings=settings,
+        limits=limits,
         device=device,
         judge=judge,
-        given=seeds,
+        given=[(origin, Architecture.from_json(text)) for origin, text in listed],
         is_constrained=is_constrained,
         recorded=recorded,
     )
@@ -241,7 +253,3 @@ def _new_settings(
         precision=task.precision,
         evaluate=given["evaluate"],
     )
-
-
-def _resumed_settings(recorded: RunSettings, sampler: str | None) -> RunSettings:
-    return replace(recorded, sampler=sampler or recorded.sampler)

@@ -149,8 +149,18 @@ class Proposals:
         """Teach the sampler a trial's result; None where it failed."""
         self._mirror.learn(handle, error, costs)
 
+    def forget(self, handle: int) -> None:
+        """Teach nothing of a trial: it says nothing about its network."""
+        self._mirror.drop(handle)
+
     def reteach(self) -> None:
-        """Teach the mirror the refusals that were kept over a resume."""
+        """After all stored trials: teach the mirror the refusals that were kept over a resume.
+
+        Of the networks to try first, those that have a row are done.
+        """
+        if self._seen:
+            left = [item for item in self._given if item[1].fingerprint not in self._seen]
+            self._given = deque(left)
         for row in self._last:
             if row["kind"] != REPEAT:
                 values = dict(zip(self._space.parameters, row["values"], strict=True))

@@ -186,7 +186,7 @@ class Mirror:
         self._tell(handle, error, costs or self._median_costs(), violation=violation)
 
     def drop(self, handle: int) -> None:
-        """Forget a proposal that teaches nothing: a repeat."""
+        """Forget a proposal that teaches nothing: a repeat, or one whose workers died."""
         self._study.tell(self._asked.pop(handle).number, state=TrialState.FAIL)
 
     def _make_sampler(self, number: int, attempt: int, place: int) -> BaseSampler:

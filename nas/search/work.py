@@ -92,8 +92,8 @@ class OwnFunction:
         def steps(job: Job) -> Iterator[RungResult]:
             start = time.perf_counter()
             error = float(self.evaluate(job.architecture, job.task, job.seed))
-            if not math.isfinite(error):
-                raise EvaluationFailed(f"evaluate returned {error}")
+            if not 0 <= error <= 1:  # NaN is not, either
+                raise EvaluationFailed(f"evaluate returned {error}, not an error from 0 to 1")
             yield RungResult(
                 epoch=1,
                 train_loss=math.nan,
