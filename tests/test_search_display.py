@@ -122,6 +122,25 @@ def test_a_terminal_gets_a_picture(tmp_path: Path) -> None:
     assert "trial 2 complete: error " in text
 
 
+def test_a_line_above_the_picture_leaves_it_as_it_is() -> None:
+    file = io.StringIO()
+    display = LiveDisplay(
+        Console(file=file, width=80, force_terminal=True, force_interactive=True, _environ={})
+    )
+    for number in range(3):
+        display.update(progress())
+        display._live.refresh()  # what its clock does four times a second
+        display.note(f"trial {number} complete: error [bold]")
+    display.close()
+    text = file.getvalue()
+    assert "trial 1 complete: error [bold]" in text
+    assert "front [bold]" not in text
+    assert "front \x1b[1m14\x1b[0m" in text
+    # Every drawing takes the last one away, line by line: the height is the same each time.
+    heights = {part.count("\x1b[1A") for part in text.split("\r") if "\x1b[1A" in part}
+    assert len(heights) == 1, heights
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_any_width_is_drawn(width: int) -> None:
     assert max(map(len, drawn(picture(progress()), width).splitlines())) <= width

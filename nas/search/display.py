@@ -115,7 +115,8 @@ class LiveDisplay:
 
     def note(self, line: str) -> None:
         """The line, above the picture."""
-        self._live.console.print(line, highlight=False, markup=False)
+        # The picture is drawn again with the options of this call: it must not depend on them.
+        self._live.console.print(Text(line))
 
     def close(self) -> None:
         """Leave the last picture where it is."""
@@ -148,14 +149,15 @@ def picture(progress: Progress) -> RenderableType:
         total=progress.trials or max(progress.done, 1), completed=progress.done, width=30
     )
     head = Table.grid(padding=(0, 1))
-    head.add_row(Text(progress.name, style="bold"), bar, _count(progress), _clock(progress))
+    counts = Text(_count(progress)), Text(_clock(progress))
+    head.add_row(Text(progress.name, style="bold"), bar, *counts)
     facts = Table.grid(padding=(0, 2))
     facts.add_row(
-        f"front [bold]{progress.front}[/]",
-        f"best error [bold]{_percent(progress.best_error)}[/]",
-        f"hypervolume [bold]{progress.hypervolume:.3f}[/]",
-        f"failed {progress.failed}",
-        f"reused {progress.reused}",
+        Text.assemble("front ", (str(progress.front), "bold")),
+        Text.assemble("best error ", (_percent(progress.best_error), "bold")),
+        Text.assemble("hypervolume ", (f"{progress.hypervolume:.3f}", "bold")),
+        Text(f"failed {progress.failed}"),
+        Text(f"reused {progress.reused}"),
     )
     rejected = ", ".join(f"{count} {kind}" for kind, count in sorted(progress.rejected.items()))
     return Group(head, facts, Text(f"rejected: {rejected or 'none'}"), _running(progress))
@@ -165,13 +167,13 @@ def _running(progress: Progress) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for trial in progress.running[:MOST_RUNNING]:
         table.add_row(
-            f"trial {trial.number}",
-            f"epoch {trial.epoch}/{trial.epochs}",
-            f"error {_percent(trial.error)}",
-            f"{format_count(trial.macs)} MACs",
+            Text(f"trial {trial.number}"),
+            Text(f"epoch {trial.epoch}/{trial.epochs}"),
+            Text(f"error {_percent(trial.error)}"),
+            Text(f"{format_count(trial.macs)} MACs"),
         )
     if len(progress.running) > MOST_RUNNING:
-        table.add_row(f"and {len(progress.running) - MOST_RUNNING} more")
+        table.add_row(Text(f"and {len(progress.running) - MOST_RUNNING} more"))
     return table
 
 
