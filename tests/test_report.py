@@ -73,8 +73,8 @@ def test_the_page_says_what_was_searched_and_found(run, page):
     assert f"trial {knee['number']} with an error of {100 * knee['error']:.1f} %" in found.text
     assert "18 networks of the space" in found.text
     assert "0.25 times the width on 28 x 28 pixels for 8 epochs of 4,096 images" in found.text
-    assert f"nas train {run.path} --pick knee --data fashion-mnist-mini" in found.text
-    assert f"nas export {run.path}/knee" in found.text
+    assert f"nas train {run.path} --pick knee --out {run.path}/knee" in found.text
+    assert f"nas export {run.path}/knee --out {run.path}/knee/export" in found.text
     for words in (
         "Errors are estimates",
         "one seed",
@@ -208,8 +208,8 @@ def test_pages_of_runs_without_much(trials, outcome, expected, tmp_path):
     assert "nan" not in found.text.lower().replace("the loss is nan", "")
     after = {
         failing: "--trial 0",
-        stopping: "--resume --trials 18",
-        running: "--resume --trials 18",
+        stopping: f"--resume --results {tmp_path} --trials 18",
+        running: f"--resume --results {tmp_path} --trials 16",
     }
     assert after.get(outcome, "nas") in found.text
     if trials == 0:

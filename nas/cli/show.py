@@ -35,8 +35,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a run's front, picks, spend and rejections, and the commands to go on with."""
+    from nas.analysis.next_steps import run_word
     from nas.cli.console import print_json
-    from nas.cli.words import run_word
     from nas.records import open_run
 
     opened = open_run(run)
@@ -183,20 +183,14 @@ def _print_rejections(data: dict[str, Any]) -> None:
 
 def next_commands(run: Run) -> list[str]:
     """The commands that go on from here, to be copied as they are."""
+    from nas.analysis.next_steps import next_steps, run_word
+    from nas.analysis.shell import command
     from nas.analysis.tables import picks_table
-    from nas.cli.words import command, resume_words, run_word
 
-    commands = []
-    if run.state == "interrupted":
-        commands.append(command("search", *resume_words(run)))
-    if not picks_table(run.trials, run.settings.objectives).empty:
-        trained = run.path / "knee"
-        if not (run.path / REPORT).is_file():
-            commands.append(command("report", run_word(run), "--out", run.path / REPORT))
-        commands += [
-            command("train", run_word(run), "--pick", "knee", "--out", trained),
-            command("export", trained, "--out", trained / "export"),
-        ]
+    commands = [step.line for step in next_steps(run)]
+    has_front = not picks_table(run.trials, run.settings.objectives).empty
+    if has_front and not (run.path / REPORT).is_file():
+        commands.insert(0, command("report", run_word(run), "--out", run.path / REPORT))
     return commands
 
 
@@ -223,9 +217,9 @@ def trial_data(run: Run, number: int) -> dict[str, Any]:
 
 def print_trial(data: dict[str, Any], where: str) -> None:
     """One trial on the screen: where it stands and why, its network, its learning curve."""
+    from nas.analysis.shell import command
     from nas.architecture import Architecture
     from nas.cli.console import print_commands, print_facts, print_table, print_text
-    from nas.cli.words import command
 
     standing = data["standing"]
     if data["dominated_by"]:

@@ -156,9 +156,9 @@ def _cost_ranges(space: SearchSpace, image: Shape) -> dict[str, dict[str, int]]:
 
 
 def _print_space(data: dict[str, Any]) -> None:
+    from nas.analysis.shell import command
     from nas.cli.console import print_commands, print_facts, print_table, print_text
     from nas.cli.search_end import format_architectures
-    from nas.cli.words import command
     from nas.quantities import format_count
 
     print_text(data["description"])

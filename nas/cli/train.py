@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.training.full import Progress, TrainingReport
 
+SUBJECTS = "a run, an architecture's JSON file or a preset"
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -30,7 +32,8 @@ def train(  # noqa: PLR0913 - one parameter an option
         str,
         typer.Argument(
             metavar="RUN|FILE|PRESET",
-            help="A run (see --pick), an architecture's JSON file, or a preset's name.",
+            help="A run (its name in ./results, or its directory; see --pick), an architecture's "
+            "JSON file, or a preset's name.",
         ),
     ],
     *,
@@ -38,12 +41,13 @@ def train(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option(
             metavar="DATA",
-            help="fashion-mnist, hf:OWNER/NAME, folder:DIR, parquet:DIR. A run has its own.",
+            help="fashion-mnist-mini, fashion-mnist, hf:OWNER/NAME, folder:DIR or parquet:DIR. "
+            "Default: a run's own.",
         ),
     ] = None,
     pick: Annotated[
         str | None,
-        typer.Option(metavar="PICK", help="Of a run: knee (default), best, trial:N or macs<=50M."),
+        typer.Option(metavar="PICK", help="Of a run: knee (default), best, cheapest, trial:N or macs<=50M."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -126,24 +130,24 @@ class _Subject(NamedTuple):
 
 
 def _find(what: str, pick: str | None, data: str | None, out: Path | None) -> _Subject:
+    from nas.analysis.next_steps import pick_folder
     from nas.cli.inputs import find_run, read_architecture, trial_of_run
     from nas.task import Task
 
-    run = find_run(what, is_wanted=pick is not None)
+    run = find_run(what, wanted_by=None if pick is None else "--pick")
     if run is not None:
-        picked = trial_of_run(run, pick or "knee")
+        picked = trial_of_run(run, pick)
         own = Task.from_json(run.settings.task).data
-        word = (pick or "knee").replace(":", "").replace("<=", "-").replace(",", "-")
         height, width = picked.image.height, picked.image.width
         return _Subject(
             picked.name,
             picked.architecture,
             data or own,
-            out or run.path / word,
+            out or pick_folder(run, pick or "knee"),
             height if height == width else (height, width),
             picked.classes,
         )
-    named = read_architecture(what)
+    named = read_architecture(what, SUBJECTS)
     if data is None:
         raise ValueError(f"--data is needed to train {what}: for example --data fashion-mnist")
     folder = out or Path("results") / "trained" / named.name
@@ -185,8 +189,8 @@ class _ProgressLine:
 
 
 def _report(report: TrainingReport, folder: Path) -> None:
+    from nas.analysis.shell import command
     from nas.cli.console import print_commands, print_facts
-    from nas.cli.words import command
     from nas.quantities import format_seconds
 
     print_facts(

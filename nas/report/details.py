@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from nas.analysis.diagrams import diagram_svg
 from nas.analysis.figures import percent
+from nas.analysis.next_steps import Step, pick_steps
 from nas.analysis.tables import layers_table
 from nas.architecture import Architecture
 from nas.quantities import format_seconds
 from nas.records import Run
-from nas.report.commands import Command, pick_commands
 from nas.task import Target, Task
 
 Row = dict[Any, Any]
@@ -33,7 +33,7 @@ class Detail:
     totals: Row
     choices: list[tuple[str, str]]
     has_curve: bool
-    commands: list[Command]
+    commands: list[Step]
 
 
 def front_detail(run: Run, task: Task, row: Row, picks: tuple[str, ...], name: str) -> Detail:
@@ -61,7 +61,7 @@ def front_detail(run: Run, task: Task, row: Row, picks: tuple[str, ...], name: s
         totals=_layer_totals(layers),
         choices=_choices(run.choices, number),
         has_curve=bool((run.curves["number"] == number).any()),
-        commands=pick_commands(run, task, f"trial:{number}"),
+        commands=pick_steps(run, f"trial:{number}"),
     )
 
 

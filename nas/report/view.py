@@ -20,6 +20,7 @@ from nas.analysis.figures import (
     hypervolume_figure,
     percent,
 )
+from nas.analysis.next_steps import Step, next_steps, show_line
 from nas.analysis.tables import (
     COST_LABELS,
     curves_table,
@@ -33,7 +34,6 @@ from nas.analysis.tables import (
 )
 from nas.quantities import format_count, format_seconds
 from nas.records import Run
-from nas.report.commands import Command, next_commands, show_line
 from nas.report.details import Detail, Row, front_detail
 from nas.report.words import outcome_sentence, search_sentence, settings_rows, warnings
 from nas.task import Task
@@ -62,7 +62,7 @@ class RunView:
     outcome: str
     warnings: list[str]
     facts: list[tuple[str, str, str]]
-    commands: list[Command]
+    commands: list[Step]
     axes: list[tuple[str, str]]
     front: list[Row]
     details: list[Detail]
@@ -159,7 +159,7 @@ class _RunViewer:
             outcome=outcome_sentence(self.table, self.front, self.picks, self.objectives),
             warnings=warnings(self.run, self.table, self.front),
             facts=self._facts(),
-            commands=next_commands(self.run, self.task, self.front),
+            commands=next_steps(self.run),
             axes=[(name, COST_LABELS[name]) for name in self.axes],
             front=self._front_rows(detailed),
             details=self._details(detailed),
