@@ -139,6 +139,16 @@ def test_value_error_is_one_line_even_if_its_message_is_not(
     [
         (PermissionError(13, "Permission denied", "/there"), 2, "/there: permission denied"),
         (OSError(28, "No space left on device"), 2, "no space left on device"),
+        (
+            OSError(28, "cannot write run 'First': it is full"),
+            2,
+            "cannot write run 'First': it is full",
+        ),
+        (
+            OSError(30, "cannot write run 'First': read-only"),
+            2,
+            "cannot write run 'First': read-only",
+        ),
         (OSError(5, "Input/output error", "/disk"), 1, "/disk: input/output error"),
         (FileNotFoundError("No such file: there"), 2, "No such file: there"),
         (RuntimeError("it broke"), 1, "RuntimeError: it broke (--debug shows where)"),

@@ -85,7 +85,8 @@ def _line(error: Exception) -> str:
         text = _usage_text(error)
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        text = f"{where}{error.strerror.lower()}"
+        # The system's words begin with a capital; our own may hold names, which keep theirs.
+        text = f"{where}{error.strerror[:1].lower()}{error.strerror[1:]}"
     elif isinstance(error, ValueError | OSError) or _is_ours(error):
         text = str(error) or type(error).__name__
     else:
