@@ -48,3 +48,29 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "params" in result.stdout
     assert (tmp_path / "script_knee" / "network.py").is_file()
+
+
+def relative_links(text: str) -> list[str]:
+    """Targets of links and images, in Markdown and HTML, that are files of the repository."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    found = re.findall(r"\]\(\s*<?([^)\s>]+)", prose)
+    found += re.findall(r"^\[[^\]]+\]:\s*<?([^\s>]+)", prose, flags=re.MULTILINE)
+    found += re.findall(r"(?:href|src|srcset)=\"([^\"\s]+)", prose)
+    targets = [link.partition("#")[0] for link in found]
+    return [link for link in targets if link and not re.match(r"[a-z][a-z+.-]*:", link)]
+
+
+def test_links_are_found() -> None:
+    text = "[a](docs/a.md#b) ![c](<c.svg>) [web](https://d.e) [here](#f)\n[g]: g.md\n"
+    html = '<img src="h.png"><a href="mailto:i@j">k</a>\n```\n[code](none.md)\n```\n'
+    assert relative_links(text + html) == ["docs/a.md", "c.svg", "g.md", "h.png"]
+
+
+def test_no_relative_link_of_the_readme_is_dead() -> None:
+    links = relative_links(README.read_text())
+    assert [link for link in links if not (README.parent / link).exists()] == []
+
+
+def test_the_readme_has_no_placeholder_left() -> None:
+    lines = README.read_text().splitlines()
+    assert [line for line in lines if "@@" in line] == []
