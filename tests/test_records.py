@@ -142,6 +142,39 @@ def test_list_and_delete(tmp_path: Path) -> None:
     assert list_runs(tmp_path / "nothing") == []
 
 
+def test_what_cannot_be_read_hides_no_run(tmp_path: Path) -> None:
+    search(tmp_path, name="good", trials=1)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "study.db").write_text("no database")
+    (tmp_path / "theirs").mkdir()
+    url = f"sqlite:///{tmp_path}/theirs/study.db"
+    optuna.create_study(storage=url, study_name="theirs")
+    runs = list_runs(tmp_path)
+    assert [(run.name, run.state) for run in runs] == [
+        ("good", "finished"),
+        ("bad", "unreadable"),
+        ("theirs", "unreadable"),
+    ]
+    assert "file is not a database" in runs[1].reason
+    assert "was not written by `nas search`" in runs[2].reason
+    assert runs[1].disk_bytes == len("no database")
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_url_finds_the_run_and_its_driver(tmp_path: Path, is_shared: bool) -> None:
+    shared = f"sqlite:///{tmp_path}/all.db" if is_shared else None
+    url = shared or f"sqlite:///{tmp_path}/run/study.db"
+    seen = []
+
+    def script(job: Job) -> list[Report]:
+        runs = (open_run(url), open_run(url, "run"), open_run(f"{url}#run"))
+        seen.extend((run.name, run.path.name, run.state, driver_of(run)) for run in runs)
+        return trained(job)
+
+    search(tmp_path, script, trials=1, storage=shared)
+    assert seen == [("run", "run", "running", os.getpid())] * 3
+
+
 def test_a_run_at_work_is_not_deleted(tmp_path: Path) -> None:
     seen = []
 

@@ -255,7 +255,8 @@ def open_run(where: str | Path, name: str | None = None) -> Run:
         location = locate(study, storage=url)
         if location.database is not None and not location.database.is_file():
             raise ValueError(f"there is no database {location.database}")
-        return Run(location)
+        # The name as it was found says where the run's directory and its driver's lock are.
+        return Run(_place(locate(study or Run(location).name, storage=url)))
     path = Path(where)
     if not path.exists() and (RESULTS / path / DATABASE).is_file():
         path = RESULTS / path
@@ -265,9 +266,21 @@ def open_run(where: str | Path, name: str | None = None) -> Run:
     return Run(Location(f"sqlite:///{path / DATABASE}", name or "", path))
 
 
+def _place(location: Location) -> Location:
+    """The location with the run's own directory, where the URL is of the file in it."""
+    database = location.database
+    if database is None or (database.name, database.parent.name) != (DATABASE, location.name):
+        return location
+    return Location(location.url, location.name, database.parent)
+
+
 @dataclass(frozen=True)
 class RunSummary:
-    """A line of the list of runs. ``disk_bytes`` counts all files of the run's directory."""
+    """A line of the list of runs. ``disk_bytes`` counts all files of the run's directory.
+
+    Of a run that is ``unreadable``, by this version at least, only name, path and disk use are
+    known; ``reason`` says why.
+    """
 
     name: str
     path: Path
@@ -278,6 +291,7 @@ class RunSummary:
     trials: dict[State, int]
     created: str
     disk_bytes: int
+    reason: str = ""
 
 
 def run_names(results: str | Path = RESULTS) -> list[str]:
@@ -289,14 +303,9 @@ def run_names(results: str | Path = RESULTS) -> list[str]:
 
 
 def list_runs(results: str | Path = RESULTS) -> list[RunSummary]:
-    """All runs under a directory, the newest first.
-
-    Raises:
-        ValueError: one of the databases is not a run's; the message names it.
-        OSError: one cannot be read.
-    """
+    """All runs under a directory, the newest first; those that cannot be read come last."""
     root = Path(results)
-    runs = [_summary(open_run(root / name)) for name in run_names(root)]
+    runs = [_listed(root / name) for name in run_names(root)]
     return sorted(runs, key=lambda run: run.created, reverse=True)
 
 
@@ -325,6 +334,24 @@ def driver_of(run: Run) -> int | None:
         return None
     # A process id is used again after a restart; its start tells the two apart.
     return int(owner["pid"]) if abs(started - owner["started"]) < 1 else None
+
+
+def _listed(path: Path) -> RunSummary:
+    try:
+        return _summary(open_run(path))
+    except (ValueError, OSError) as error:
+        return RunSummary(
+            name=path.name,
+            path=path,
+            state="unreadable",
+            space="",
+            data="",
+            sampler="",
+            trials={},
+            created="",
+            disk_bytes=_disk_bytes(path),
+            reason=str(error),
+        )
 
 
 def _summary(run: Run) -> RunSummary:

@@ -33,7 +33,7 @@ DEFAULT_TRIALS = 64
 """The limit of a search that was given none."""
 
 State: TypeAlias = Literal["complete", "running", "pruned", "failed"]
-RunState: TypeAlias = Literal["running", "finished", "interrupted"]
+RunState: TypeAlias = Literal["running", "finished", "interrupted", "unreadable"]
 
 STATES: dict[str, State] = {
     "COMPLETE": "complete",
@@ -83,7 +83,8 @@ class RunSettings:
     value an objective. ``evaluate`` names the caller's own function, if there was one.
     ``trials`` and ``seconds`` limit the run over all restarts; None is no limit. Rows of before
     they were recorded had the default. ``first`` are networks to try before all others, as
-    (origin, architecture JSON).
+    (origin, architecture JSON). ``data`` has the sizes and a checksum of the training data, where
+    the search loads it.
     """
 
     space: str
@@ -101,6 +102,7 @@ class RunSettings:
     trials: int | None = DEFAULT_TRIALS
     seconds: float | None = None
     first: tuple[tuple[str, str], ...] = ()
+    data: dict[str, int] | None = None
 
     def to_data(self) -> dict[str, Any]:
         """The settings as JSON data with a format version."""
