@@ -59,6 +59,10 @@ def evaluate(architecture: Architecture, task: Task, seed: int) -> float:
         raise KeyError("fourteen")
     if width == 8 + 15:
         return float("nan")
+    if width == 8 + 18:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    if width == 8 + 19:
+        raise RuntimeError("CUDA error: out of memory")
     if width == 8 + 16:
         os._exit(7)
     if width == 8 + 17:
@@ -198,6 +202,32 @@ def test_a_killed_worker_is_lost_with_the_signal() -> None:
         assert (last.kind, last.reason) == ("lost", "the worker was killed by SIGKILL")
     finally:
         executor.close()
+
+
+def test_a_worker_whose_device_failed_is_replaced() -> None:
+    executor = LocalExecutor(OwnFunction(evaluate), ["cpu"])
+    try:
+        before = executor.pids
+        executor.submit(job(0, 18))
+        last = collect(executor, {0})[-1]
+        assert last.kind == "lost"
+        assert "CUDA error: an illegal memory access" in last.reason
+        assert executor.pids != before
+        # Out of memory leaves the device as it was.
+        executor.submit(job(1, 19))
+        after = executor.pids
+        assert collect(executor, {1})[-1].kind == "failed"
+        assert executor.pids == after
+    finally:
+        executor.close()
+
+
+def test_a_device_that_failed_in_this_process_ends_the_search() -> None:
+    executor = InProcessExecutor(OwnFunction(evaluate))
+    executor.submit(job(0, 18))
+    assert [report.kind for report in executor.poll(0)] == ["started"]
+    with pytest.raises(RuntimeError, match="CUDA error: an illegal"):
+        executor.poll(0)
 
 
 def test_workers_that_cannot_start_end_the_search() -> None:

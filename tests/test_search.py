@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import math
 import resource
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -13,12 +16,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from small_search import error_of, result, small_architecture, small_task, trained
+from sqlalchemy.event import listen
 
 from nas.architecture import Architecture, Shape
+from nas.cli.boundary import exit_code
 from nas.cli.search_end import finish
 from nas.cost import count_cost
-from nas.records import Outcome, Proposal, Run, open_run
+from nas.datasets import from_tensors
+from nas.records import Location, Outcome, Proposal, Rejections, Run, open_run
+from nas.records.writing import RunWriter
+from nas.search.display import NoDisplay
 from nas.search.executor import Job, Report, ScriptedExecutor
 from nas.search.launch import run_search
 from nas.search.ledger import Ledger, Trial
@@ -342,6 +351,69 @@ def test_an_own_function_must_return_an_error(tmp_path: Path, returned: float) -
     assert reasons == {f"evaluate returned {returned}, not an error from 0 to 1"}
 
 
+def change_settings(path: Path, **changes: Any) -> None:
+    """Let a run seem to be made elsewhere."""
+    with sqlite3.connect(path / "run" / "study.db") as database:
+        query = "SELECT value_json FROM study_user_attributes WHERE key = 'settings'"
+        settings = {**json.loads(database.execute(query).fetchone()[0]), **changes}
+        database.execute(
+            "UPDATE study_user_attributes SET value_json = ? WHERE key = 'settings'",
+            (json.dumps(settings),),
+        )
+    database.close()
+
+
+class Notes(NoDisplay):
+    """Keeps what a search says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_resume_without_the_recorded_device(tmp_path: Path) -> None:
+    search(tmp_path, trials=1)
+    change_settings(tmp_path, device="cuda")
+    with pytest.raises(ValueError, match=r"run 'run' trains on cuda and cannot go on .*no GPU"):
+        run_search(None, None, name="run", results=tmp_path, resume=True)
+
+
+def test_a_resume_says_what_is_not_as_it_was(tmp_path: Path) -> None:
+    search(tmp_path, trials=1)
+    change_settings(tmp_path, device="cuda", versions={"torch": "1.0"})
+    notes = Notes()
+    run = search(tmp_path, trials=1, resume=True, display=notes, device="cpu")
+    assert notes.lines[0] == "the run trained on cuda so far and goes on on cpu"
+    assert notes.lines[1].startswith("the run began with torch 1.0, this is torch ")
+    assert run.settings.device == "cpu"
+
+
+def test_a_resume_notices_other_data(tmp_path: Path) -> None:
+    its_task = small_task().model_copy(update={"target": Target(image=IMAGE, classes=3)})
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (90, *IMAGE), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(90) % 3
+
+    def go(images: torch.Tensor, **settings: Any) -> Run:
+        data = from_tensors(images.clone(), labels[: len(images)], ["a", "b", "c"])
+        settings |= {"name": "run", "results": tmp_path, "workers": 1, "device": "cpu"}
+        return run_search(TINY, its_task, data=data, trials=1, **settings)
+
+    run = go(images)
+    assert run.settings.data is not None
+    assert (run.settings.data["images"], run.settings.data["classes"]) == (90, 3)
+    with pytest.raises(ValueError, match=r"data has changed, data\.images is 90 in .* and 84 now"):
+        go(images[:84], resume=True)
+    images[5, 0, 3, 3] ^= 1
+    with pytest.raises(ValueError, match=r"data has changed, data\.checksum is"):
+        go(images, resume=True)
+    images[5, 0, 3, 3] ^= 1
+    assert len(go(images, resume=True).trials) == 1
+
+
 def test_budgets_cost_no_training(tmp_path: Path) -> None:
     budget = 300_000
     run = search(tmp_path, budgets={"macs": budget}, trials=20, sampler="nsga2")
@@ -612,6 +684,22 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="Not a directory"):
         search(tmp_path / "file" / "results")
+
+
+@pytest.mark.parametrize(
+    ("pragma", "number"), [("max_page_count = 1", errno.ENOSPC), ("query_only = 1", errno.EROFS)]
+)
+def test_a_fault_of_the_disk_keeps_its_number(tmp_path: Path, pragma: str, number: int) -> None:
+    run = search(tmp_path, trials=1)
+    location = Location(run.url, run.name, run.path)
+    writer = RunWriter(location, ("error", "macs"), {})
+    listen(writer._storage.engine, "connect", lambda raw, _: raw.execute(f"PRAGMA {pragma}"))
+    writer._storage.engine.dispose()
+    with pytest.raises(OSError, match=r"^cannot write run 'run' \(") as error:
+        writer.set_rejections(Rejections({"macs": 1}, ({"text": "x" * 1_000_000},)))
+    assert error.value.errno == number
+    assert exit_code(error.value) == 2
+    writer.close()
 
 
 def test_a_run_in_a_shared_sqlite_file(tmp_path: Path) -> None:

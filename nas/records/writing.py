@@ -7,8 +7,10 @@ still counts as running. A full or read-only disk is an ``OSError`` of one line.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -229,10 +231,35 @@ def _writing(location: Location) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise OSError(
+        failure = OSError(
             f"cannot write run {location.name!r} ({location.database or location.path}): "
             f"{cause(error)}; what was finished is kept: make room and go on with --resume"
-        ) from error
+        )
+        # Set afterwards: given to the constructor it would change the message.
+        failure.errno = _errno_of(error)
+        raise failure from error
+
+
+_ERRNOS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+}
+
+
+def _errno_of(error: BaseException | None) -> int | None:
+    """The system's number of the fault at the bottom; None where it has none."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.errno
+        origin = getattr(error, "orig", None)
+        if isinstance(origin, sqlite3.Error):
+            # The low byte is the kind; the rest tells more of it.
+            return _ERRNOS.get(getattr(origin, "sqlite_errorcode", 0) & 0xFF)
+        error = error.__cause__
+    return None
 
 
 @contextlib.contextmanager

@@ -14,15 +14,16 @@ from nas.architecture import Architecture
 from nas.quantities import unknown_name
 from nas.records import RESULTS, Run
 from nas.records.writing import RunWriter, create_run, has_run
+from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
 from nas.search.driver import Search
 from nas.search.executor import Executor
 from nas.search.ledger import Ledger
-from nas.search.prepare import Prepared, exists_message, prepare
+from nas.search.prepare import Prepared, exists_message, prepare, with_data
 from nas.search.proposals import Proposals
 from nas.search.samplers import Mirror, distributions_of
 from nas.search.study import DriverLock, function_name
-from nas.search.workers import create_executor
+from nas.search.workers import create_executor, load_training_data, worker_devices
 from nas.space import SearchSpace
 from nas.task import Task
 
@@ -65,6 +66,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     first. ``data`` stands in for the task's data set. ``evaluate(architecture, task, seed)``
     returns an error from 0 to 1 in place of the proxy training: with one worker (the default
     then) it is called in this process, with more in worker processes that import its module.
+    ``device`` auto is the recorded one in a resumed run.
     ``executor`` may be an object of your own. ``display`` shows the search; none by default.
 
     Raises:
@@ -94,6 +96,11 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seconds=seconds,
     )
     if isinstance(executor, str):
+        if evaluate is None:
+            # A wrong number of workers is told before the data is read.
+            worker_devices(prepared.device, workers)
+            data = load_training_data(prepared.task, data)
+            prepared = with_data(prepared, digest_data(data))
         runner: Executor = create_executor(
             prepared.task, prepared.device, workers, evaluate=evaluate, data=data
         )
@@ -147,6 +154,8 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
                 ledger=Ledger(settings.objectives, settings.reference),
                 display=display,
             )
+            for note in prepared.notes:
+                display.note(note)
             search.restore(run)
             search.run()
         finally:

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from nas.search.executor import LAST, Job, Report
-from nas.search.work import Steps, Work, reports_of
+from nas.search.work import DeviceError, Steps, Work, reports_of
 
 MOST_DEATHS_AT_START = 3
 """So many workers in a row that die before they are ready end the search."""
@@ -39,6 +39,7 @@ class _Worker:
     job: Job | None = None
     is_stopping: bool = False
     is_ready: bool = False
+    last_words: str = ""
     reports: list[Report] = field(default_factory=list)
 
 
@@ -124,6 +125,8 @@ class LocalExecutor:
             worker.is_ready, self._deaths_at_start = True, 0
         elif isinstance(message, str):
             raise RuntimeError(f"a worker on {worker.device} cannot start: {message}")
+        elif isinstance(message, _LastWords):
+            worker.last_words = f": {message.reason}"
         elif isinstance(message, Report):
             if not worker.is_stopping:
                 worker.reports.append(message)
@@ -132,7 +135,7 @@ class LocalExecutor:
 
     def _bury(self, worker: _Worker) -> None:
         worker.process.join()
-        reason = f"the worker {_shown_exit(worker.process.exitcode)}"
+        reason = f"the worker {_shown_exit(worker.process.exitcode)}{worker.last_words}"
         if worker.job is not None and not worker.is_stopping:
             worker.reports.append(Report(worker.job.number, "lost", reason=reason))
         worker.connection.close()
@@ -170,7 +173,11 @@ class InProcessExecutor:
         self._running = job.number, reports_of(job, self._steps)
 
     def poll(self, timeout: float) -> list[Report]:
-        """Run to the next report, however long that takes."""
+        """Run to the next report, however long that takes.
+
+        Raises:
+            RuntimeError: the device failed; this process cannot use it any more.
+        """
         if self._running is None:
             time.sleep(timeout)
             return []
@@ -192,6 +199,13 @@ class InProcessExecutor:
 _READY = ("ready",)
 
 
+@dataclass(frozen=True)
+class _LastWords:
+    """Why a worker ends itself."""
+
+    reason: str
+
+
 def _run_worker(connection: Connection, work: Work, device: str) -> None:
     _end_with_parent()
     try:
@@ -203,7 +217,12 @@ def _run_worker(connection: Connection, work: Work, device: str) -> None:
     while True:
         message = connection.recv()
         if isinstance(message, Job):
-            _run_job(connection, message, steps)
+            try:
+                _run_job(connection, message, steps)
+            except DeviceError as failure:
+                # Only a new process gets the device back; the driver starts one.
+                connection.send(_LastWords(str(failure)))
+                os._exit(1)
 
 
 def _run_job(connection: Connection, job: Job, steps: Steps) -> None:

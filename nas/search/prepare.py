@@ -23,7 +23,7 @@ from nas.search.limits import Limits, resolve_limits
 from nas.search.proposals import MISFIT, Judge, Judged, Refusal
 from nas.search.reference import reference_point
 from nas.search.samplers import DEFAULT_SAMPLER, check_sampler
-from nas.search.study import check_name, check_objectives, check_resumed, now, versions
+from nas.search.study import check_data, check_name, check_objectives, check_resumed, now, versions
 from nas.search.workers import resolve_device
 from nas.space import SearchSpace
 from nas.task import Task
@@ -47,6 +47,7 @@ class Prepared:
     given: list[tuple[str, Architecture]]
     is_constrained: bool
     recorded: Run | None
+    notes: tuple[str, ...] = ()
 
 
 def prepare(  # noqa: PLR0913 - see run_search
@@ -89,7 +90,7 @@ def prepare(  # noqa: PLR0913 - see run_search
     listed = recorded.settings.first if recorded else ()
     new = ((origin, architecture.to_json()) for origin, architecture in seeds)
     listed = (*listed, *(item for item in new if item not in listed))
-    device = resolve_device(device)
+    device = _resolve_device(device, recorded)
     limits = resolve_limits(trials, seconds, recorded.settings if recorded else None)
     settings = (
         replace(recorded.settings, sampler=given["sampler"] or recorded.settings.sampler)
@@ -97,6 +98,7 @@ def prepare(  # noqa: PLR0913 - see run_search
         else _new_settings(loaded, task, given, budgets, judge, device)
     )
     settings = replace(settings, trials=limits.trials, seconds=limits.seconds, first=listed)
+    settings = replace(settings, device=device)
     return Prepared(
         space=loaded,
         task=task,
@@ -108,7 +110,50 @@ def prepare(  # noqa: PLR0913 - see run_search
         given=[(origin, Architecture.from_json(text)) for origin, text in listed],
         is_constrained=is_constrained,
         recorded=recorded,
+        notes=_notes(recorded.settings, device) if recorded else (),
     )
+
+
+def with_data(prepared: Prepared, digest: dict[str, int]) -> Prepared:
+    """The search with what tells its training data from other data.
+
+    Raises:
+        ValueError: the run to resume was made with other data; the message says what differs.
+    """
+    if prepared.recorded is not None:
+        check_data(prepared.recorded.settings, digest, prepared.location.name)
+    return replace(prepared, settings=replace(prepared.settings, data=digest))
+
+
+def _resolve_device(device: str, recorded: Run | None) -> str:
+    """The device to train on; ``auto`` is the recorded one in a resumed run.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if recorded is None or device != "auto":
+        return resolve_device(device)
+    try:
+        return resolve_device(recorded.settings.device)
+    except ValueError as error:
+        raise ValueError(
+            f"run {recorded.name!r} trains on {recorded.settings.device} and cannot go on here "
+            f"({error}); resume it where it began, or name another with --device"
+        ) from None
+
+
+def _notes(recorded: RunSettings, device: str) -> tuple[str, ...]:
+    """What is not as it was when the run began and may change results a little."""
+    notes = []
+    if device != recorded.device:
+        notes.append(f"the run trained on {recorded.device} so far and goes on on {device}")
+    then, today = recorded.versions.get("torch"), versions()["torch"]
+    if then != today:
+        notes.append(
+            f"the run began with torch {then}, this is torch {today}: "
+            f"errors of old and new trials may differ slightly"
+        )
+    return tuple(notes)
 
 
 def _check_given(given: Mapping[str, Any]) -> None:

@@ -6,7 +6,12 @@ it as log10, so that a decade is a decade to TPE and GP; dominance does not chan
 are in every trial: Optuna's samplers see the whole flat space.
 
 A sampler is made anew for every proposal, from (seed, trial number, attempt). So a proposal
-depends on what the mirror knows and on nothing else: a resumed search goes on where it stood.
+depends on what the mirror knows and on nothing else. A resumed search restores of that: all
+trials with their results and NSGA's generations, in the order of their numbers (not of their
+ends), and the last hundred refused proposals, after them. It does not restore: older refusals,
+which place a refusal had among the trials, repeats, and how many tries in a row had failed. With
+one worker and few refusals it therefore goes on as if it had not stopped; else its proposals may
+differ from those of a search that was not, though they repeat nothing.
 
 Left out: what is a proposal's cost, and whether it is refused (:mod:`nas.search.proposals`).
 """

@@ -98,6 +98,21 @@ def check_resumed(recorded: RunSettings, given: Mapping[str, Any], name: str) ->
             )
 
 
+def check_data(recorded: RunSettings, digest: Mapping[str, int], name: str) -> None:
+    """Refuse to resume with other training data; a run of before it was recorded takes any.
+
+    Raises:
+        ValueError: the data differs; the message says in what.
+    """
+    if recorded.data is None:
+        return
+    for path, old, new in _differences(recorded.data, dict(digest), "data"):
+        raise ValueError(
+            f"run {name!r} cannot go on: its training data has changed, "
+            f"{path} is {_shown(old)} in the run and {_shown(new)} now"
+        )
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("{"):
         return json.loads(value)

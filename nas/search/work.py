@@ -25,6 +25,10 @@ Steps: TypeAlias = Callable[[Job], Iterator[RungResult]]
 Evaluate: TypeAlias = Callable[[Architecture, Task, int], float]
 
 
+class DeviceError(RuntimeError):
+    """The device cannot be used any more by this process, whatever is run on it."""
+
+
 class Work(Protocol):
     """Something a worker can do; instances are pickled to it."""
 
@@ -107,7 +111,11 @@ class OwnFunction:
 
 
 def reports_of(job: Job, steps: Steps) -> Iterator[Report]:
-    """The reports of one job; the last is ``done`` or ``failed``."""
+    """The reports of one job; the last is ``done`` or ``failed``.
+
+    Raises:
+        DeviceError: nothing can be computed in this process any more.
+    """
     yield Report(job.number, "started")
     result = None
     try:
@@ -115,10 +123,25 @@ def reports_of(job: Job, steps: Steps) -> Iterator[Report]:
             yield Report(job.number, "rung", result)
     except EvaluationFailed as failure:
         yield Report(job.number, "failed", result, failure.reason)
-    except Exception as error:  # noqa: BLE001 - a worker outlives any trial; the reason is kept
+    except Exception as error:  # a worker outlives any trial; the reason is kept
+        if _is_device_failure(error):
+            raise DeviceError(_shown(error)) from error
         yield Report(job.number, "failed", result, _shown(error))
     else:
         yield Report(job.number, "done", result)
+
+
+def _is_device_failure(error: Exception) -> bool:
+    """Whether CUDA failed in a way after which every further call in the process fails, too."""
+    import torch
+
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in text:
+        return False
+    # Newer versions of torch have a class for it.
+    kind: type[Exception] | None = getattr(torch, "AcceleratorError", None)
+    is_of_kind = kind is not None and isinstance(error, kind)
+    return is_of_kind or (isinstance(error, RuntimeError) and "CUDA error" in text)
 
 
 def _shown(error: Exception) -> str:

@@ -77,8 +77,8 @@ def create_executor(
     from nas.datasets import measure_statistics
 
     statistics = measure_statistics(split.train)
-    shared = split.share_memory() if device == "cpu" else split
-    return LocalExecutor(ProxyTraining(shared, statistics), devices)
+    # Workers of any device get it so; this also checks that /dev/shm is large enough.
+    return LocalExecutor(ProxyTraining(split.share_memory(), statistics), devices)
 
 
 def load_training_data(task: Task, data: Split | TrainValidation | None) -> TrainValidation:
