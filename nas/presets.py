@@ -289,5 +289,5 @@ def load_preset(name: str) -> Architecture:
     if name in PRESETS:
         return PRESETS[name]()
     nearest = difflib.get_close_matches(name, PRESETS, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    raise ValueError(f"no preset is named {name!r}; {hint}There are: {', '.join(PRESETS)}")
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+    raise ValueError(f"no preset is named {name!r}{hint} There are {', '.join(PRESETS)}")

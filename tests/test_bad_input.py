@@ -162,13 +162,19 @@ SEARCHES = {
     "a run to resume that is none": (f"{SEARCH} --resume", ["'new'", "resume"]),
     "nothing to search": ("search --name new", ["SPACE", "--data"]),
     "an option that is none": (f"{SEARCH} --trails 3", ["--trails"]),
-    "results that are a file": (f"{SEARCH} --results file", ["file"]),
+    "results that are a file": (f"{SEARCH} --results file", ["--results", "file is a file"]),
+    "results below a file": (f"{SEARCH} --results file/below", ["--results", "file is a file"]),
+    "a space that is a directory": (
+        "search directory --data fashion-mnist-mini --name n",
+        ["directory is a directory, not a space file"],
+    ),
 }
 
 
 @pytest.mark.parametrize("fault", SEARCHES)
 def test_wrong_search(fault: str, place: Path) -> None:
     (place / "file").write_text("a file")
+    (place / "directory").mkdir()
     command, phrases = SEARCHES[fault]
     refused(place, command, *phrases)
 
@@ -201,6 +207,10 @@ RESUMES = {
     "weights of two kinds": ("export first --proxy --weights w --out out", ["--proxy"]),
     "no proxy of a function": ("export first --proxy --out out", ["function"]),
     "a report that is a directory": ("report first --out results", ["results"]),
+    "a report over another file": ("report first --out k.yaml", ["--out", ".html", "'k.yaml'"]),
+    "an empty pick": ("export first --pick '' --out out", ["''", "cheapest"]),
+    "an empty pick of a proxy": ("export first --proxy --pick '' --out out", ["''", "cheapest"]),
+    "an empty pick to train": ("train first --pick ''", ["''", "cheapest"]),
 }
 
 
@@ -307,6 +317,23 @@ COMMANDS = {
     "no such format": ("export googlenet --format onxx --out out", ["'onxx'", "source"]),
     "no format": ("export googlenet --format '' --out out", ["format"]),
     "weights without any": ("export googlenet --format weights --out out", ["weights"]),
+    "a proxy of a preset": (
+        "export cifar_googlenet --proxy --out out",
+        ["--proxy is for runs, and cifar_googlenet is a preset"],
+    ),
+    "a pick of a trained network": (
+        "export trained --pick best --out out",
+        ["--pick is for runs, and trained is a directory of nas train"],
+    ),
+    "nothing that can be trained": (
+        "train nope --data fashion-mnist-mini",
+        ["'nope' is not a run, an architecture's JSON file or a preset; there are googlenet"],
+    ),
+    "a directory that cannot be trained": (
+        "train trained --data fashion-mnist-mini",
+        ["architecture.json", "give a run, an architecture's JSON file or a preset"],
+    ),
+    "runs in a file": ("runs --results file", ["--results", "file is a file"]),
     "no such weights": ("export cifar_googlenet --weights no.safetensors --out out", ["no.safe"]),
     "weights that are none": ("export cifar_googlenet --weights file --out out", ["file"]),
     "a directory without weights": ("export cifar_googlenet --weights . --out out", ["training"]),
@@ -324,6 +351,8 @@ COMMANDS = {
 @pytest.mark.parametrize("fault", COMMANDS)
 def test_wrong_command(fault: str, place: Path) -> None:
     (place / "file").write_text("a file")
+    (place / "trained").mkdir()
+    (place / "trained" / "training.json").write_text("{}")
     command, phrases = COMMANDS[fault]
     refused(place, command, *phrases)
 

@@ -162,5 +162,5 @@ def test_resnet_like_is_a_chain_of_bottlenecks() -> None:
 def test_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="no preset is named 'googlnet'; did you mean 'googlenet'"):
         load_preset("googlnet")
-    with pytest.raises(ValueError, match="There are: googlenet, torchvision_googlenet"):
+    with pytest.raises(ValueError, match="There are googlenet, torchvision_googlenet"):
         load_preset("zzz")

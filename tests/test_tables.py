@@ -197,6 +197,7 @@ def test_frames_are_left_alone():
     [
         ("knee", 2),
         ("best", 5),
+        ("cheapest", 4),
         ("trial:3", 3),
         ("macs<=50M", 2),
         (" macs <= 10_000_000 ", 2),
@@ -230,7 +231,12 @@ def test_wrong_picks_are_named(pick, words):
         resolve_pick(TRIALS, OBJECTIVES, pick)
 
 
-@pytest.mark.parametrize("pick", ["knee", "best", "macs<=1G"])
+def test_there_is_no_cheapest_without_a_cost():
+    with pytest.raises(ValueError, match="no cost among its objectives"):
+        resolve_pick(TRIALS, ("error",), "cheapest")
+
+
+@pytest.mark.parametrize("pick", ["knee", "best", "cheapest", "macs<=1G"])
 def test_a_pick_without_results_says_what_there_is(pick):
     with pytest.raises(ValueError, match=r"no trial is complete \(1 failed"):
         resolve_pick(TRIALS.iloc[[1]], OBJECTIVES, pick)

@@ -1,4 +1,4 @@
-"""From words to a trial: the knee, the best, the best under a limit, or one by its number."""
+"""From words to a trial: knee, best, cheapest, the best under a limit, or one by its number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from nas.analysis.tables import picks_table
 from nas.cost import COSTS
 from nas.quantities import format_count, parse_size, unknown_name
 
-PICKS = "knee, best, trial:N or a limit such as macs<=50M"
+PICKS = "knee, best, cheapest, trial:N or a limit such as macs<=50M"
+
+NAMED = ("knee", "best", "cheapest")
 
 _LIMIT = re.compile(r"\s*(\w+)\s*<=\s*([^<=]+?)\s*")
 _TRIAL = re.compile(r"trial:(\d{1,9})")
@@ -20,9 +22,10 @@ _TRIAL = re.compile(r"trial:(\d{1,9})")
 def resolve_pick(trials: pd.DataFrame, objectives: Sequence[str], pick: str) -> int:
     """The number of the trial that ``pick`` means.
 
-    ``knee`` bends the front most, ``best`` has the smallest error, ``trial:N`` is any trial,
-    complete or not. ``macs<=50M`` has the smallest error within limits on ``macs``, ``params``
-    or ``activation_bytes``, which need not be objectives; a comma joins several limits. Equal
+    ``knee`` bends the front most, ``best`` has the smallest error, ``cheapest`` the smallest cost
+    on the front (of the first objective that is a cost). ``trial:N`` is any trial, complete or
+    not. ``macs<=50M`` has the smallest error within limits on ``macs``, ``params`` or
+    ``activation_bytes``, which need not be objectives; a comma joins several limits. Equal
     errors go to the smaller cost. Errors are those of the validation split.
 
     Raises:
@@ -33,14 +36,17 @@ def resolve_pick(trials: pd.DataFrame, objectives: Sequence[str], pick: str) -> 
     number = _TRIAL.fullmatch(words)
     if number:
         return _numbered(trials, int(number[1]))
-    if words in ("knee", "best"):
+    if words in NAMED:
         table = picks_table(trials, objectives)
         if table.empty:
             raise ValueError(f"cannot pick the {words}: {_nothing(trials)}")
-        return int(table.loc[table["pick"] == words, "number"].iloc[0])
+        found = table.loc[table["pick"] == words, "number"]
+        if found.empty:
+            raise ValueError("cannot pick the cheapest: the run has no cost among its objectives")
+        return int(found.iloc[0])
     if "<=" in words:
         return _within(trials, objectives, words)
-    raise ValueError(f"{unknown_name('pick', pick, ['knee', 'best'])}; a pick is {PICKS}")
+    raise ValueError(f"{unknown_name('pick', pick, NAMED)}; a pick is {PICKS}")
 
 
 def _numbered(trials: pd.DataFrame, number: int) -> int:

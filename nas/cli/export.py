@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nas.export.material import Material
 
 WEIGHTS = "Weights"
+SUBJECTS = "a run, a directory of nas train, an architecture's JSON file or a preset"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +46,8 @@ def export(  # noqa: PLR0913 - one parameter an option
         str,
         typer.Argument(
             metavar="RUN|FILE|PRESET",
-            help="A run, a directory of nas train, an architecture's JSON file, or a preset.",
+            help="A run (its name in ./results, or its directory), a directory of nas train, "
+            "an architecture's JSON file, or a preset.",
         ),
     ],
     *,
@@ -54,7 +56,9 @@ def export(  # noqa: PLR0913 - one parameter an option
     ],
     pick: Annotated[
         str | None,
-        typer.Option(metavar="PICK", help="Of a run: knee (default), best, trial:N or macs<=50M."),
+        typer.Option(
+            metavar="PICK", help="Of a run: knee (default), best, cheapest, trial:N or macs<=50M."
+        ),
     ] = None,
     formats: Annotated[
         str | None,
@@ -109,10 +113,12 @@ def export(  # noqa: PLR0913 - one parameter an option
     chosen = None if formats is None else [part.strip() for part in formats.split(",")]
     _refuse_unknown(chosen, FORMATS)
     check_target(out, overwrite)
-    subject = _find(what, pick, image, classes)
-    if proxy:
-        subject = _as_proxy(what, pick, device)
-    elif weights is not None:
+    subject = (
+        _as_proxy(what, pick, image, classes, device)
+        if proxy
+        else _find(what, pick, image, classes)
+    )
+    if weights is not None:
         subject = _with_weights(subject, weights)
     material = subject.material
     result = export_architecture(
@@ -144,10 +150,10 @@ def _find(what: str, pick: str | None, image: str | None, classes: int | None) -
     from nas.cli.inputs import find_run, trial_of_run
     from nas.export.material import is_trained, read_trained
 
-    run = find_run(what, is_wanted=pick is not None)
+    run = find_run(what, wanted_by=None if pick is None else "--pick")
     if run is not None:
         _refuse_size(image, classes, "a run")
-        picked = trial_of_run(run, pick or "knee")
+        picked = trial_of_run(run, pick)
         return Subject(picked.name, picked.architecture, picked.image, picked.classes)
     if Path(what).is_dir() and is_trained(Path(what)):
         _refuse_size(image, classes, "a trained network")
@@ -165,7 +171,7 @@ def _refuse_size(image: str | None, classes: int | None, what: str) -> None:
 def _described(what: str, image: str | None, classes: int | None) -> Subject:
     from nas.cli.inputs import default_classes, parse_image, read_architecture
 
-    named = read_architecture(what)
+    named = read_architecture(what, SUBJECTS)
     shape = parse_image(image) if image is not None else named.image
     if shape is None:
         raise ValueError(f"--image is needed to export {what}: for example --image 3x32x32")
@@ -174,16 +180,19 @@ def _described(what: str, image: str | None, classes: int | None) -> Subject:
     return Subject(named.name, named.architecture, shape, count)
 
 
-def _as_proxy(what: str, pick: str | None, device: str) -> Subject:
+def _as_proxy(
+    what: str, pick: str | None, image: str | None, classes: int | None, device: str
+) -> Subject:
     from nas.analysis.picks import resolve_pick
     from nas.cli.console import note
     from nas.cli.inputs import find_run
     from nas.export.material import retrain_proxy
     from nas.search.workers import resolve_device
 
-    run = find_run(what, is_wanted=True)
+    run = find_run(what, wanted_by="--proxy")
     assert run is not None
-    number = resolve_pick(run.trials, run.settings.objectives, pick or "knee")
+    _refuse_size(image, classes, "a run")
+    number = resolve_pick(run.trials, run.settings.objectives, "knee" if pick is None else pick)
     material = retrain_proxy(
         run,
         number,

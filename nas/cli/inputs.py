@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,8 +61,12 @@ def default_classes(image: Shape) -> int:
     return 1000 if min(image.height, image.width) >= 128 else 10
 
 
-def read_architecture(subject: str) -> NamedArchitecture:
+def read_architecture(
+    subject: str, accepted: str = "an architecture's JSON file or a preset"
+) -> NamedArchitecture:
     """The architecture of a preset, a JSON file, or a directory that holds one.
+
+    ``accepted`` says in messages what the command takes.
 
     Raises:
         ValueError: there is none; the message names the nearest preset, or what is wrong in the
@@ -76,19 +81,30 @@ def read_architecture(subject: str) -> NamedArchitecture:
     if path.is_dir():
         path = path / ARCHITECTURE_FILE
         if not path.is_file():
-            raise ValueError(f"{subject}: the directory holds no {ARCHITECTURE_FILE}")
+            raise ValueError(
+                f"{subject}: the directory holds no {ARCHITECTURE_FILE}; give {accepted}"
+            )
     if path.is_file():
         name = path.parent.resolve().name if path.name == ARCHITECTURE_FILE else path.stem
         return NamedArchitecture(name, read_architecture_file(path), *_made_for(path))
     if len(path.parts) > 1 or path.suffix:
-        raise ValueError(f"{subject}: there is no such architecture file")
-    return NamedArchitecture(subject, load_preset(subject), None, None)
+        raise ValueError(f"{subject}: there is no such file; give {accepted}")
+    raise ValueError(f"{subject!r} is not {accepted}; {_near(subject, list(PRESETS))}")
 
 
-def find_run(what: str, *, is_wanted: bool) -> Run | None:
+def _near(name: str, presets: Sequence[str]) -> str:
+    from nas.quantities import nearest
+    from nas.records import run_names
+
+    known = [*presets, *run_names()]
+    close = nearest(name, known)
+    return f"did you mean {close!r}?" if close else f"there are {', '.join(known)}"
+
+
+def find_run(what: str, *, wanted_by: str | None = None) -> Run | None:
     """The run that ``what`` names, or None where it is something else.
 
-    A preset of that name comes first, unless a run ``is_wanted``.
+    A preset of that name comes first, unless an option that is for runs wants one.
 
     Raises:
         ValueError: a run is wanted and there is none, or it cannot be read.
@@ -100,13 +116,38 @@ def find_run(what: str, *, is_wanted: bool) -> Run | None:
     is_run = "://" in what or any(
         (path / DATABASE).is_file() for path in (Path(what), RESULTS / what)
     )
-    if is_wanted or (is_run and what not in PRESETS):
+    if wanted_by is not None and not is_run:
+        kind = "a preset" if what in PRESETS else _kind_of(Path(what))
+        if kind:
+            raise ValueError(f"{wanted_by} is for runs, and {what} is {kind}")
+    if wanted_by is not None or (is_run and what not in PRESETS):
         return open_run(what)
     return None
 
 
-def trial_of_run(run: Run, pick: str) -> Picked:
-    """The architecture of the trial that ``pick`` means, at the run's target.
+def _kind_of(path: Path) -> str:
+    if path.is_dir():
+        is_trained = (path / "training.json").is_file() or (path / "checkpoint.pt").is_file()
+        return "a directory of nas train" if is_trained else ""
+    return "a file" if path.is_file() else ""
+
+
+def check_results(results: str | Path) -> None:
+    """Refuse a results directory that is a file, or would be below one.
+
+    Raises:
+        ValueError: it cannot be a directory.
+    """
+    path = Path(results)
+    for place in (path, *path.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise ValueError(f"--results must be a directory, and {place} is a file")
+            return
+
+
+def trial_of_run(run: Run, pick: str | None) -> Picked:
+    """The architecture of the trial that ``pick`` (None: the knee) means, at the run's target.
 
     Raises:
         ValueError: there is no such trial.
@@ -114,7 +155,7 @@ def trial_of_run(run: Run, pick: str) -> Picked:
     from nas.analysis.picks import resolve_pick
     from nas.task import Task
 
-    number = resolve_pick(run.trials, run.settings.objectives, pick)
+    number = resolve_pick(run.trials, run.settings.objectives, "knee" if pick is None else pick)
     target = Task.from_json(run.settings.task).target
     name = f"{run.name}-trial{number}"
     return Picked(name, run.architecture(number), target.image, target.classes, number)

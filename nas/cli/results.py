@@ -41,8 +41,10 @@ def list_all(
 ) -> None:
     """List the runs, the newest first: state, trials and disk use."""
     from nas.cli.console import print_json, print_table, print_text
+    from nas.cli.inputs import check_results
     from nas.records import delete_run, list_runs
 
+    check_results(results)
     if delete is not None:
         freed = delete_run(_named(delete, results))
         print_json({"deleted": delete, "bytes": freed}) if as_json else print_text(
@@ -58,6 +60,9 @@ def list_all(
     else:
         headers = ("run", "state", "space", "data", ">done", ">other", ">disk (MB)", "created")
         print_table(headers, [_row(run) for run in runs], unbroken=("state", "created"))
+        for run in runs:
+            if run.reason:
+                print_text(f"{run.name} cannot be read: {run.reason}")
 
 
 def _named(name: str, results: str) -> Path:
@@ -92,6 +97,7 @@ def _as_data(run: RunSummary) -> dict[str, Any]:
         "trials": dict(run.trials),
         "created": run.created,
         "disk_bytes": run.disk_bytes,
+        "reason": run.reason,
     }
 
 
@@ -109,5 +115,7 @@ def write(
     from nas.records import open_run
     from nas.report import write_report
 
+    if out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
+        raise ValueError(f"--out must end in .html, not {str(out)!r}: a report is an HTML file")
     path = write_report([open_run(run) for run in runs], out)
     print_text(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")

@@ -158,9 +158,11 @@ def search(  # noqa: PLR0913 - one parameter an option
     Each trial trains a narrow proxy briefly; cost is counted exactly at the target, before. Ctrl-C
     stops cleanly, and --resume goes on.
     """
+    from nas.cli.inputs import check_results
     from nas.cli.search_task import check_precision, new_task, recorded_task, task_settings
     from nas.quantities import parse_time
 
+    check_results(results)
     if not resume and (space is None or data is None):
         raise ValueError("a new search needs a SPACE and --data; an old one goes on with --resume")
     if resume and plan:

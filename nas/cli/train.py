@@ -47,7 +47,9 @@ def train(  # noqa: PLR0913 - one parameter an option
     ] = None,
     pick: Annotated[
         str | None,
-        typer.Option(metavar="PICK", help="Of a run: knee (default), best, cheapest, trial:N or macs<=50M."),
+        typer.Option(
+            metavar="PICK", help="Of a run: knee (default), best, cheapest, trial:N or macs<=50M."
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -84,6 +84,8 @@ class SearchSpace:
             path = SHIPPED / f"{text}.yaml"
         else:
             path = Path(name_or_path)
+            if path.is_dir():
+                raise ValueError(f"{text} is a directory, not a space file")
             looks_like_path = path.suffix in (".yaml", ".yml", ".json") or len(path.parts) > 1
             if not looks_like_path and not path.is_file():
                 raise ValueError(unknown_name("search space", text, space_names()))
