@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from nas.architecture import Architecture
 from nas.quantities import nearest
+from nas.records.databases import check_storage
 from nas.records.stored import (
     COSTS,
     CURVE_COLUMNS,
@@ -252,6 +253,7 @@ def open_run(where: str | Path, name: str | None = None) -> Run:
     if "://" in text:
         url, _, fragment = text.partition("#")
         study = name or fragment
+        check_storage(url, "the storage URL")
         location = locate(study, storage=url)
         if location.database is not None and not location.database.is_file():
             raise ValueError(f"there is no database {location.database}")

@@ -18,6 +18,7 @@ from nas.cost import COSTS
 from nas.presets import load_preset
 from nas.quantities import format_count, unknown_name
 from nas.records import Location, Run, RunSettings, locate
+from nas.records.databases import check_storage
 from nas.records.writing import has_run
 from nas.search.limits import Limits, resolve_limits
 from nas.search.proposals import MISFIT, Judge, Judged, Refusal
@@ -70,6 +71,8 @@ def prepare(  # noqa: PLR0913 - see run_search
         ValueError: one is wrong; the message names it, the rule and the value.
     """
     location = locate(check_name(name), results, storage)
+    if storage is not None:
+        check_storage(storage, own=location.path)
     resolve_limits(trials, seconds)
     _check_given(given)
     loaded = SearchSpace.load(space) if isinstance(space, str) else space
@@ -249,8 +252,8 @@ def _check_feasible(
         architecture, least = judge.smallest(space, name)
         if least > limit:
             raise ValueError(
-                f"nothing in space {space.name!r} meets the budget of {format_count(limit)} "
-                f"{name}: the smallest found has {format_count(least)} ({least:,})"
+                f"nothing in space {space.name!r} meets the budget {name} <= {format_count(limit)}"
+                f": the smallest found has {format_count(least)} ({least:,})"
             )
         if isinstance(judge.judge(architecture), Judged):
             first.append((f"smallest:{name}", architecture))
