@@ -111,8 +111,8 @@ def test_rungs(epochs: int, eta: int, rungs: tuple[int, ...]) -> None:
         ("recipe: {name: mine}", "F: recipe.batch_size: Field required"),
         ("recipe: {learning_rate: .nan}", "F: recipe.learning_rate: "),
         ("- 1", "F: must be a mapping of settings, not [1]"),
-        ("a: [", "F: is not plain YAML: "),
-        ("a: !!python/object/apply:os.getcwd []", "F: is not plain YAML: "),
+        ("a: [", "F, line 1: "),
+        ("a: !!python/object/apply:os.getcwd []", "F, line 1: could not determine"),
         ("data: 2020-01-01", "F: holds what JSON cannot: "),
     ],
 )

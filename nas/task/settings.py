@@ -235,7 +235,10 @@ def read_yaml(text: str, source: str) -> dict[str, Any]:
     """A mapping from plain YAML; Python objects in it are refused, not built."""
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ValueError(f"{source}{place}: {' '.join(str(error.problem).split())}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{source}: is not plain YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ValueError(f"{source}: must be a mapping of settings, not {_shown(data)}")
@@ -247,10 +250,11 @@ def parse_task(data: Any, source: str) -> Task:
     try:
         # As JSON, so that lists become tuples while everything else stays strict.
         return Task.model_validate_json(json.dumps(data))
-    except TypeError as error:
-        raise ValueError(f"{source}: holds what JSON cannot: {error}") from None
     except ValidationError as error:
         raise ValueError(f"{source}: {_first_error(error)}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        # A date, or an anchor within itself.
+        raise ValueError(f"{source}: holds what JSON cannot: {error}") from None
 
 
 def _first_error(error: ValidationError) -> str:
