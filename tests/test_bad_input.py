@@ -106,6 +106,9 @@ TASKS = {
     "a Python object": ("proxy: !!python/object/apply:os.getcwd []", ["task.yaml"]),
     "unknown recipe": ("recipe: papper", ["papper", "'paper'"]),
     "other data": ("data: fashion-mnist", ["fashion-mnist-mini"]),
+    "a list within itself": ("a: &a [*a]", ["task.yaml: ", "Circular"]),
+    "no YAML": ("proxy:\n  width: [1, 2", ["error: task.yaml, line 2: "]),
+    "no date": ("data: 2020-13-45", ["task.yaml: is not plain YAML"]),
     "too few classes": ("target: {classes: 3}", ["target.classes", "10", "3"]),
 }
 
@@ -157,7 +160,26 @@ SEARCHES = {
     "fewer classes than the data": (f"{SEARCH} --classes 3", ["target.classes", "10", "3"]),
     "one class": (f"{SEARCH} --classes 1", ["--classes", "'1'"]),
     "a width that is none": (f"{SEARCH} --width wide", ["--width", "'wide'"]),
-    "a width over one": (f"{SEARCH} --width 2", ["width", "2"]),
+    "a width over one": (
+        f"{SEARCH} --width 2",
+        ["'--width': must be over 0 and at most 1, not '2'"],
+    ),
+    "a width that is no number": (f"{SEARCH} --width nan", ["'--width'", "at most 1, not 'nan'"]),
+    "no width": (f"{SEARCH} --width 0", ["'--width'", "over 0"]),
+    "too many epochs": (f"{SEARCH} --epochs 99999", ["'--epochs'", "1 to 10,000, not '99999'"]),
+    "no images": (f"{SEARCH} --images 0", ["'--images'", "from 1, not '0'"]),
+    "too large images": (f"{SEARCH} --resolution 2000", ["'--resolution'", "3 to 1,024"]),
+    "too many trials": (f"{SEARCH} --trials 99999999", ["'--trials'", "1 to 10,000,000"]),
+    "too many workers": (f"{SEARCH} --workers 5000", ["'--workers'", "1 to 1,024"]),
+    "a database that is none": (f"{SEARCH} --storage foo://bar", ["--storage", "'foo'"]),
+    "a database without a driver": (
+        f"{SEARCH} --storage oracle://u:secret@h/d",
+        ["--storage", "oracle", "not installed"],
+    ),
+    "a database in no directory": (
+        f"{SEARCH} --storage sqlite:///there/runs.db",
+        ["--storage", "no directory there"],
+    ),
     "a storage that is no URL": (f"{SEARCH} --storage here", ["'here'"]),
     "a run to resume that is none": (f"{SEARCH} --resume", ["'new'", "resume"]),
     "nothing to search": ("search --name new", ["SPACE", "--data"]),
@@ -234,6 +256,7 @@ NO_RUNS = {
     "delete": "runs --delete there",
     "delete elsewhere": "runs --delete ../work",
     "a database that is not there": "show sqlite:///no.db",
+    "no known database": "show foo://bar",
 }
 
 
@@ -436,3 +459,27 @@ def test_full_disk_keeps_what_was_finished(place: Path) -> None:
     shown = json.loads(result.stdout[result.stdout.index("\n{") :])
     assert shown["trials"] == {"complete": 2}
     assert "report.html" not in lines
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("dd if=/dev/zero of=disk/more bs=1k 2>/dev/null", "full"),
+        ("mount -o remount,ro disk", "read-only"),
+    ],
+)
+def test_a_disk_that_ends_a_search_is_the_users_to_put_right(
+    place: Path, spoil: str, reason: str
+) -> None:
+    make_images(place / "images")
+    words = "--name first --results disk --workers 1"
+    begin = f"tiny --trials 1 --epochs 1 --data folder:images --precision float32 {words}"
+    script = f"""
+        nas search {begin} 2>/dev/null; echo "code $?" >&2
+        {spoil}
+        nas search {words} --resume --trials 2 >/dev/null; echo "code $?" >&2
+    """
+    lines = in_a_mount(place, "size=20m", script).stderr.splitlines()
+    assert [line for line in lines if line.startswith("code")] == ["code 0", "code 2"], lines
+    assert lines[-2].startswith("error: ")
+    assert reason in lines[-2]

@@ -23,29 +23,40 @@ def add_command(
     app.command(name, help=text, short_help=short, epilog=f"Example: {example}")(function)
 
 
-def whole(low: int, *, help: str, metavar: str = "N", panel: str | None = None) -> Any:
-    """An option that takes an integer from ``low``; what is wrong is said with its value."""
+def whole(
+    low: int,
+    high: int | None = None,
+    *,
+    help: str,
+    metavar: str = "N",
+    panel: str | None = None,
+) -> Any:
+    """An option for an integer from ``low`` (to ``high``); what is wrong is said with its value."""
+    rule = f"an integer from {low}" + ("" if high is None else f" to {high:,}")
 
     def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = low - 1
-        if number < low:
-            raise typer.BadParameter(f"must be an integer from {low}, not {text!r}")
+        if number < low or (high is not None and number > high):
+            raise typer.BadParameter(f"must be {rule}, not {text!r}")
         return number
 
     return typer.Option(parser=parse, metavar=metavar, help=help, rich_help_panel=panel)
 
 
-def number(*, help: str, metavar: str, panel: str | None = None) -> Any:
-    """An option that takes a number."""
+def number(over: float, high: float, *, help: str, metavar: str, panel: str | None = None) -> Any:
+    """An option that takes a number over ``over`` and at most ``high``."""
 
     def parse(text: str) -> float:
         try:
-            return float(text)
+            number = float(text)
         except ValueError:
-            raise typer.BadParameter(f"must be a number, not {text!r}") from None
+            number = over
+        if not over < number <= high:
+            raise typer.BadParameter(f"must be over {over} and at most {high}, not {text!r}")
+        return number
 
     return typer.Option(parser=parse, metavar=metavar, help=help, rich_help_panel=panel)
 
@@ -59,7 +70,7 @@ RunArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="A run's name or directory, or a storage URL with #STUDY.",
+        help="A run's name in ./results, its directory, or a storage URL with #STUDY.",
         show_default=False,
     ),
 ]

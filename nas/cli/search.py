@@ -48,10 +48,14 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = None,
     trials: Annotated[
         int | None,
-        whole(1, help="Trained trials in all. Default: 64; none with --time."),
+        whole(
+            1,
+            10_000_000,
+            help="End when so many trials are trained. Default: 64; no such end with --time.",
+        ),
     ] = None,
     time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="In all: 90s, 10m or 2h.")
+        str | None, typer.Option(metavar="TIME", help="End after so much time: 90s, 10m or 2h.")
     ] = None,
     objectives: Annotated[
         str | None,
@@ -61,7 +65,8 @@ def search(  # noqa: PLR0913 - one parameter an option
         ),
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option(metavar="NAME", help="random, qmc, tpe, nsga2, nsga3 or gp.")
+        str | None,
+        typer.Option(metavar="NAME", help="random, qmc, tpe, nsga2, nsga3 or gp. Default: nsga2."),
     ] = None,
     seed: Annotated[int | None, whole(0, help="Of all that is random. Default: 0.")] = None,
     seed_with: Annotated[
@@ -95,26 +100,45 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = None,
     classes: Annotated[
         int | None,
-        whole(2, help="Of the target. Default: the data's.", panel=TASK),
+        whole(2, 1_000_000, help="Of the target. Default: the data's.", panel=TASK),
     ] = None,
     resolution: Annotated[
         int | None,
-        whole(1, help="Side of a proxy's images.", metavar="PIXELS", panel=TASK),
+        whole(
+            3,
+            1024,
+            help="Side of a proxy's images. Default: the target's, at most 96.",
+            metavar="PIXELS",
+            panel=TASK,
+        ),
     ] = None,
     width: Annotated[
         float | None,
-        number(metavar="SHARE", help="Of a proxy's channels. Default: 0.25.", panel=TASK),
+        number(
+            0,
+            1,
+            metavar="SHARE",
+            help="Share of the channels that a proxy keeps. Default: 0.25.",
+            panel=TASK,
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
-        whole(1, help="That a proxy trains. Default: 4.", panel=TASK),
+        whole(1, 10_000, help="Epochs that a proxy trains for. Default: 4.", panel=TASK),
     ] = None,
     images: Annotated[
         int | None,
-        whole(1, help="An epoch of a proxy passes.", panel=TASK),
+        whole(
+            1,
+            help="Images that a proxy sees in an epoch. Default: all, at most 3,072.",
+            panel=TASK,
+        ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME", help="default or paper.", rich_help_panel=TASK)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="default or paper. Default: default.", rich_help_panel=TASK
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -130,7 +154,7 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = "auto",
     workers: Annotated[
         int | None,
-        whole(1, help="Default: one a core, or one a GPU.", panel=EXECUTION),
+        whole(1, 1_024, help="Default: one a core, or one a GPU.", panel=EXECUTION),
     ] = None,
     results: Annotated[
         Path,
@@ -161,8 +185,11 @@ def search(  # noqa: PLR0913 - one parameter an option
     from nas.cli.inputs import check_results
     from nas.cli.search_task import check_precision, new_task, recorded_task, task_settings
     from nas.quantities import parse_time
+    from nas.records.databases import check_storage
 
     check_results(results)
+    if storage is not None:
+        check_storage(storage, "--storage", results / name)
     if not resume and (space is None or data is None):
         raise ValueError("a new search needs a SPACE and --data; an old one goes on with --resume")
     if resume and plan:

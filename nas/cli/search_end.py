@@ -70,7 +70,7 @@ def print_plan(plan: Plan) -> None:
             f"about {format_seconds(plan.trial_seconds)}",
             "in all": "until the time is over"
             if plan.seconds is None
-            else f"about {format_seconds(plan.seconds)}",
+            else f"about {format_seconds(plan.seconds)} after the start-up of the workers",
         }
     )
     print_text()
