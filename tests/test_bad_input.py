@@ -464,7 +464,11 @@ def test_full_disk_keeps_what_was_finished(place: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        ("dd if=/dev/zero of=disk/more bs=1k 2>/dev/null", "full"),
+        # Room for the lock, and not for what the study writes.
+        (
+            "dd if=/dev/zero of=disk/more bs=1k 2>/dev/null; truncate -s -16k disk/more",
+            "disk is full",
+        ),
         ("mount -o remount,ro disk", "read-only"),
     ],
 )
