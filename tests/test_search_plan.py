@@ -41,6 +41,7 @@ def test_a_budget_shows_in_the_plan(tmp_path: Path) -> None:
         name="x",
         results=tmp_path,
         budgets={"macs": 1_000_000},
+        trials=64,
         seconds=0.001,
         device="cpu",
     )
