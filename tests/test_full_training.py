@@ -220,3 +220,11 @@ def test_a_target_of_another_shape_and_more_classes(folder: Path, tmp_path: Path
     assert weights["head.classifier.bias"].shape == (6,)
     with pytest.raises(ValueError, match=r"classes must be at least the 4 of folder:.*, not 3"):
         train(folder, tmp_path / "few", settings=settings_of(folder, classes=3))
+
+
+def test_threads_are_put_back_and_those_used_are_noted(folder: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    settings = settings_of(folder)
+    report = train_architecture(small_architecture(), settings, out=tmp_path)
+    assert 1 <= report.threads <= full.usable_cores()
+    assert torch.get_num_threads() == before

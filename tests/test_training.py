@@ -25,6 +25,7 @@ from nas.training.precision import resolve_precision
 from nas.training.schedule import learning_rate
 from nas.training.seeds import derive_seed, generator, seeded
 from nas.training.step import TrainingStep
+from nas.training.threads import ThreadChooser
 from nas.training.validation import validate
 
 DEFAULT = RECIPES["default"]
@@ -391,3 +392,56 @@ def test_the_memory_that_a_training_needs_halves_in_bfloat16() -> None:
     whole, half = (float(need.split("about ")[1].split(" MiB")[0]) for need in needs)
     assert whole > 10
     assert half == pytest.approx(whole / 2, abs=1)
+
+
+# Threads of a full training
+
+
+class _Machine:
+    """A clock and a processor whose steps take the given seconds, by their number of threads."""
+
+    def __init__(self, seconds: dict[int, float]) -> None:
+        self.seconds, self.now, self.threads = seconds, 0.0, 0
+
+    def set_threads(self, threads: int) -> None:
+        self.threads = threads
+
+    def run(self, chooser: ThreadChooser, seconds: float) -> Counter[int]:
+        used: Counter[int] = Counter()
+        end = self.now + seconds
+        while self.now < end:
+            self.now += self.seconds[self.threads]
+            used[self.threads] += 1
+            chooser()
+        return used
+
+
+@pytest.mark.parametrize(("seconds", "best"), [({1: 0.1, 2: 0.06}, 2), ({1: 0.1, 2: 1.5}, 1)])
+def test_the_faster_number_of_threads_is_kept(seconds: dict[int, float], best: int) -> None:
+    machine = _Machine(seconds)
+    chooser = ThreadChooser(2, lambda: machine.now, machine.set_threads)
+    machine.run(chooser, 15)
+    assert machine.threads == best
+    machine.run(chooser, 600)
+    assert chooser.most_used == best
+
+
+def test_a_neighbour_that_comes_and_goes_changes_the_choice() -> None:
+    machine = _Machine({1: 0.1, 2: 0.06})
+    chooser = ThreadChooser(2, lambda: machine.now, machine.set_threads)
+    machine.run(chooser, 60)
+    machine.seconds = {1: 0.12, 2: 0.5}
+    machine.run(chooser, 60)
+    assert machine.threads == 1
+    # A probe of two slow threads takes at most a twentieth of the time.
+    used = machine.run(chooser, 1_000)
+    assert used[2] * 0.5 < 60
+    machine.seconds = {1: 0.1, 2: 0.06}
+    machine.run(chooser, 200)
+    assert machine.threads == 2
+
+
+def test_one_core_has_nothing_to_choose() -> None:
+    machine = _Machine({1: 0.1})
+    chooser = ThreadChooser(1, lambda: machine.now, machine.set_threads)
+    assert set(machine.run(chooser, 100)) == {1}

@@ -34,6 +34,7 @@ from nas.training.failures import memory_failures, memory_need
 from nas.training.loop import Plan, Training
 from nas.training.precision import resolve_precision
 from nas.training.result_files import ResultFiles
+from nas.training.threads import ThreadChooser
 from nas.training.validation import Validation
 
 DEFAULT_EPOCHS = 10
@@ -126,7 +127,8 @@ def train_architecture(
     Writes ``architecture.json``, ``weights.safetensors`` (under the plain network's names) and,
     last, ``training.json`` into ``out``; each appears whole or not at all. ``checkpoint.pt`` is
     replaced after every epoch; with ``resume`` a training of the same settings goes on from it,
-    and a finished one is returned as it is. ``threads`` None takes every core.
+    and a finished one is returned as it is. ``threads`` None takes every
+    core, or one where that is faster at the moment (:mod:`nas.training.threads`).
 
     Raises:
         ValueError: wrong settings or data; ``out`` holds a training and ``resume`` is false; or
@@ -140,8 +142,10 @@ def train_architecture(
     if finished is not None:
         return finished
     saved = _checkpoint(files, identity, resume)
-    job = _Job(architecture, settings, torch.device(device), saved, on_progress)
-    with _using_threads(threads):
+    with _restored_threads():
+        torch.set_num_threads(threads or usable_cores())
+        job = _Job(architecture, settings, torch.device(device), saved, on_progress)
+        job.chooses_threads = threads is None and job.device.type == "cpu"
         return job.run(files, identity)
 
 
@@ -159,6 +163,8 @@ class _Job:
         self.start = time.perf_counter()
         self.architecture, self.settings, self.device = architecture, settings, device
         self.saved, self.on_progress = saved, on_progress
+        self.chooses_threads = False
+        self.chooser: ThreadChooser | None = None
         self.seconds_before = saved["seconds"] if saved else 0.0
         self.losses: list[float] = list(saved["train_losses"]) if saved else []
         precision = saved["precision"] if saved else settings.precision
@@ -205,8 +211,16 @@ class _Job:
         if self.saved is not None:
             training.load_state_dict(self.saved["training"])
         teller = _Teller(training, self.on_progress, self.losses)
+        if self.chooses_threads:
+            self.chooser = ThreadChooser(usable_cores())
+
+        def after_step(step: int) -> None:
+            if self.chooser is not None:
+                self.chooser()
+            teller(step)
+
         while training.epoch < self.settings.epochs:
-            self.losses.append(training.run_epoch(teller).loss)
+            self.losses.append(training.run_epoch(after_step).loss)
             files.write_checkpoint(
                 {
                     "identity": identity,
@@ -245,7 +259,7 @@ class _Job:
             train_losses=list(self.losses),
             seconds=self._seconds(),
             device=_device_name(self.device),
-            threads=torch.get_num_threads(),
+            threads=self.chooser.most_used if self.chooser else torch.get_num_threads(),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
         )
 
@@ -353,10 +367,8 @@ def _device_name(device: torch.device) -> str:
 
 
 @contextmanager
-def _using_threads(threads: int | None) -> Iterator[None]:
-    """Every core that this process may use, or as many threads as are asked for."""
+def _restored_threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or usable_cores())
     try:
         yield
     finally:
