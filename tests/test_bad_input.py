@@ -138,6 +138,7 @@ SEARCHES = {
     "a preset that is not in the space": (f"{SEARCH} --seed-with googlenet", ["tiny"]),
     "a name that leads elsewhere": (f"{SEARCH} --name ../../x", ["'../../x'"]),
     "an absolute name": (f"{SEARCH} --name /tmp/x", ["'/tmp/x'"]),
+    "a very long name": (f"search tiny --data fashion-mnist-mini --name {'x' * 300}", ["xxx..."]),
     "an empty name": (f"{SEARCH} --name ''", ["''"]),
     "fewer than no trials": (f"{SEARCH} --trials -3", ["--trials", "'-3'"]),
     "no trials": (f"{SEARCH} --trials 0", ["--trials", "'0'"]),
@@ -217,7 +218,11 @@ RESUMES = {
     "other data": ("search --name first --resume --data fashion-mnist", ["task.data"]),
     "other objectives": (
         "search --name first --resume --objectives error,params",
-        ["objectives", "macs", "params"],
+        ["cannot go on with other objectives", "macs", "params"],
+    ),
+    "other budgets": (
+        "search --name first --resume --max-macs 1M",
+        ["cannot go on with other budgets: the run has no budgets.macs, and 1000000 is given now"],
     ),
     "another seed": ("search --name first --resume --seed 3", ["seed", "3"]),
     "a trial that is not there": ("show first --trial 99", ["99", "0 to 3"]),

@@ -494,6 +494,16 @@ def test_trials_count_over_restarts(tmp_path: Path) -> None:
     assert run.state == "finished"
 
 
+def test_fewer_trials_than_there_are_is_said(tmp_path: Path) -> None:
+    run = search(tmp_path, trials=1)
+    assert run.ended is not None
+    assert run.ended.message == "1 trial trained, as asked"
+    search(tmp_path, trials=5, resume=True)
+    again = search(tmp_path, trials=2, resume=True)
+    assert again.ended is not None
+    assert again.ended.message == "the run already has 5 trials trained, 2 asked"
+
+
 def test_a_sampler_may_change_at_a_resume(tmp_path: Path) -> None:
     search(tmp_path, trials=25, sampler="random")
     run = search(tmp_path, trials=40, sampler="nsga2", resume=True)

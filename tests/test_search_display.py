@@ -88,6 +88,10 @@ def test_the_first_moment_can_be_shown() -> None:
     assert summary(nothing).startswith("0 trials | 0 running | ")
 
 
+def test_more_trials_than_asked_are_no_share() -> None:
+    assert summary(progress(done=64, trials=2)).startswith("64 trials, 2 asked | ")
+
+
 def test_plain_lines_without_a_terminal(tmp_path: Path) -> None:
     file = io.StringIO()
     display = create_display(Console(file=file, width=80))

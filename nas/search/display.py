@@ -178,6 +178,8 @@ def _running(progress: Progress) -> RenderableType:
 
 
 def _count(progress: Progress) -> str:
+    if progress.trials is not None and progress.done > progress.trials:
+        return f"{progress.done} trials, {progress.trials} asked"
     asked = "" if progress.trials is None else f"/{progress.trials}"
     return f"{progress.done}{asked} trials"
 

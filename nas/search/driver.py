@@ -172,18 +172,21 @@ class Search:
             last = next(o for o in reversed(ledger.outcomes.values()) if o.state == "failed")
             return "failures", f"{MOST_FAILURES} trials failed in a row; the last: {last.reason}"
         if self._limits.seconds is not None and self.seconds >= self._limits.seconds:
-            return "time", f"the time is up: {ledger.num_trained} trials trained"
+            return "time", f"the time is up: {_trials(ledger.num_trained)} trained"
         return None
 
     def _come_to_an_end(self) -> tuple[str, str] | None:
         """Why to end when nothing is running."""
         trained = self._ledger.num_trained
         if self._limits.trials is not None and trained >= self._limits.trials:
-            return "trials", f"{trained} trials trained, as asked"
+            if trained > self._limits.trials:
+                asked = self._limits.trials
+                return "trials", f"the run already has {_trials(trained)} trained, {asked} asked"
+            return "trials", f"{_trials(trained)} trained, as asked"
         if self._dry and not self._queue:
             return "proposals", self._dry
         if not self._has_time():
-            return "time", f"no time for another trial: {trained} trials trained"
+            return "time", f"no time for another trial: {_trials(trained)} trained"
         return None
 
     def _has_time(self) -> bool:
@@ -364,6 +367,10 @@ def _signals_taken(stop: Callable[[str], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count:,} trials"
 
 
 def _outcome(report: Report, trial: Trial) -> Outcome:

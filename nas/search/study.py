@@ -37,7 +37,7 @@ def check_name(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name:
         raise ValueError(
             f"a run's name must be 1 to 100 letters, digits, '.', '_' or '-', beginning with a "
-            f"letter or digit, not {name!r}"
+            f"letter or digit, not {_short(repr(name))}"
         )
     return name
 
@@ -93,8 +93,8 @@ def check_resumed(recorded: RunSettings, given: Mapping[str, Any], name: str) ->
         then, now_ = _plain(getattr(recorded, field)), _plain(given[field])
         for path, old, new in _differences(then, now_, field):
             raise ValueError(
-                f"run {name!r} cannot go on with another {field}: "
-                f"{path} is {_shown(old)} in the run and {_shown(new)} now"
+                f"run {name!r} cannot go on with {_OTHER.get(field, f'another {field}')}: "
+                f"{_change(path, old, new)}"
             )
 
 
@@ -108,8 +108,7 @@ def check_data(recorded: RunSettings, digest: Mapping[str, int], name: str) -> N
         return
     for path, old, new in _differences(recorded.data, dict(digest), "data"):
         raise ValueError(
-            f"run {name!r} cannot go on: its training data has changed, "
-            f"{path} is {_shown(old)} in the run and {_shown(new)} now"
+            f"run {name!r} cannot go on: its training data has changed, {_change(path, old, new)}"
         )
 
 
@@ -127,8 +126,17 @@ def _differences(then: Any, now_: Any, path: str) -> Iterator[tuple[str, Any, An
         yield path, then, now_
 
 
-def _shown(value: Any) -> str:
-    text = "not there" if value is None else json.dumps(value)
+_OTHER = {"objectives": "other objectives", "budgets": "other budgets"}
+
+
+def _change(path: str, old: Any, new: Any) -> str:
+    if old is None:
+        return f"the run has no {path}, and {_short(json.dumps(new))} is given now"
+    given = "nothing" if new is None else _short(json.dumps(new))
+    return f"{path} is {_short(json.dumps(old))} in the run and {given} now"
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
