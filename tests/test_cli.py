@@ -8,13 +8,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import synthetic_runs
 from command_line import make_run, nas
 
 from nas.cli.boundary import main
 from nas.cli.console import make_table
+from nas.cli.show import print_front
 from nas.export import ProofError
+from nas.records import Outcome
 
 COMMANDS = ("spaces", "search", "show", "runs", "report", "train", "export", "cost", "doctor")
 RICH_FRAMES = "╭╮╰╯│─"
@@ -356,6 +360,55 @@ def test_runs_are_listed_and_deleted(tmp_path: Path, width: int) -> None:
     deleted = nas("runs", "--results", tmp_path, "--delete", "one")
     assert deleted.code == 0
     assert [item["name"] for item in nas("runs", "--results", tmp_path, "--json").data] == ["two"]
+
+
+def left_open(number: int, error: float, curve: Any) -> Outcome:
+    """Trial 5 was going when its run was stopped, 4 took over a result, 1 failed."""
+    if number == 5:
+        return Outcome("running")
+    if number == 1:
+        return Outcome("failed", reason="the loss is NaN in epoch 1")
+    return Outcome("complete", 0.25, epochs=4, train_seconds=3.0, reused=number == 4)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("stopped")
+    run = synthetic_runs.make_run(results, "a-run-of-some-length", trials=6, outcome=left_open)
+    return Path(run.path)
+
+
+def test_runs_say_what_became_of_the_trials(stopped: Path, width: int) -> None:
+    result = nas("runs", "--results", stopped.parent)
+    assert longest_line(result.out) <= width
+    for whole in ("a-run-of-some-length", "fashion-mnist-mini", "finished"):
+        assert whole in result.out
+    words = " ".join(result.out.split())
+    for part in ("3 trained", "1 reused", "1 failed", "1 open"):
+        assert part.split()[0] in words
+        assert part.split()[1] in words
+    (data,) = nas("runs", "--results", stopped.parent, "--json").data
+    assert data["reused"] == 1
+    assert data["trials"] == {"complete": 4, "failed": 1, "running": 1}
+
+
+def test_no_trial_is_running_in_a_run_that_is_not(stopped: Path) -> None:
+    result = nas("show", stopped)
+    assert "1 interrupted" in result.out
+    assert "running" not in result.out
+    assert "interrupted" in nas("show", stopped, "--trial", 5).out
+
+
+def test_the_reference_has_names_and_units(stopped: Path) -> None:
+    assert "reference error 90 %, 2G MACs" in " ".join(nas("show", stopped).out.split())
+
+
+def test_trials_that_tie_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    costs = {"macs": 10**6, "params": 10**4, "activation_bytes": 4096, "origin": "random"}
+    front = [{"number": n, "error": e, **costs} for n, e in ((31, 0.2), (40, 0.2), (52, 0.2))]
+    print_front({"front": front, "picks": {"knee": 31}})
+    out = " ".join(capsys.readouterr().out.split())
+    assert "2 trials tie with trial 31 in all columns: 40, 52" in out
 
 
 def test_report_is_written_where_asked(run: Path, tmp_path: Path) -> None:

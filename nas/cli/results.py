@@ -12,6 +12,12 @@ from nas.cli.options import Json, Results, add_command
 if TYPE_CHECKING:
     from nas.records import RunSummary
 
+HEADERS = ("run", "state", "space", "data", "trials", ">MB", "created")
+WIDE = 100
+"""Columns of a terminal from which on there is room for the times."""
+LONGEST_WHOLE = 24
+"""Letters of a run's or data set's name that keep to one line."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
@@ -39,7 +45,10 @@ def list_all(
     results: Results = "results",
     as_json: Json = False,
 ) -> None:
-    """List the runs, the newest first: state, trials and disk use."""
+    """List the runs, the newest first: state, trials and disk use.
+
+    Trials that took over an earlier result are reused; open ones wait for --resume.
+    """
     from nas.cli.console import print_json, print_table, print_text
     from nas.cli.inputs import check_results
     from nas.records import delete_run, list_runs
@@ -58,8 +67,17 @@ def list_all(
         print_text(f"There are no runs in {results}.")
         print_text("Start one: nas search googlenet_small --data fashion-mnist-mini --name first")
     else:
-        headers = ("run", "state", "space", "data", ">done", ">other", ">disk (MB)", "created")
-        print_table(headers, [_row(run) for run in runs], unbroken=("state", "created"))
+        from nas.cli.console import stdout
+
+        # The newest is first anyhow: where there is little room, names go before times.
+        columns = len(HEADERS) - (stdout().width < WIDE)
+        rows = [_row(run)[:columns] for run in runs]
+        whole = [
+            header
+            for header, index in (("run", 0), ("data", 3))
+            if max(len(row[index]) for row in rows) <= LONGEST_WHOLE
+        ]
+        print_table(HEADERS[:columns], rows, unbroken=("state", "created", *whole))
         for run in runs:
             if run.reason:
                 print_text(f"{run.name} cannot be read: {run.reason}")
@@ -73,17 +91,30 @@ def _named(name: str, results: str) -> Path:
 
 
 def _row(run: RunSummary) -> tuple[str, ...]:
-    complete = run.trials.get("complete", 0)
     return (
         run.name,
         run.state,
         run.space,
         run.data,
-        str(complete),
-        str(sum(run.trials.values()) - complete),
+        _trial_counts(run),
         f"{run.disk_bytes / 1e6:,.1f}",
         run.created[:16].replace("T", " "),
     )
+
+
+def _trial_counts(run: RunSummary) -> str:
+    """The trials by what became of them: trained, taken from an earlier result, and so on."""
+    if run.state == "unreadable":
+        return ""
+    going = "running" if run.state == "running" else "open"
+    counts = {
+        "trained": run.trials.get("complete", 0) - run.reused,
+        "reused": run.reused,
+        "stopped": run.trials.get("pruned", 0),
+        "failed": run.trials.get("failed", 0),
+        going: run.trials.get("running", 0),
+    }
+    return ", ".join(f"{count:,} {word}" for word, count in counts.items() if count) or "none"
 
 
 def _as_data(run: RunSummary) -> dict[str, Any]:
@@ -95,6 +126,7 @@ def _as_data(run: RunSummary) -> dict[str, Any]:
         "data": run.data,
         "sampler": run.sampler,
         "trials": dict(run.trials),
+        "reused": run.reused,
         "created": run.created,
         "disk_bytes": run.disk_bytes,
         "reason": run.reason,

@@ -104,7 +104,9 @@ def print_run(run: Run) -> None:
 
 
 def _facts(data: dict[str, Any]) -> dict[str, str]:
-    trials = ", ".join(f"{count} {state}" for state, count in data["trials"].items()) or "none"
+    trials = ", ".join(
+        f"{count} {_state_word(state, data['state'])}" for state, count in data["trials"].items()
+    )
     ended = f": {data['ended']}" if data["ended"] else ""
     return {
         "run": f"{data['name']} ({data['state']}{ended})",
@@ -112,10 +114,27 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "data": data["data"],
         "objectives": ", ".join(data["objectives"]),
         "sampler": f"{data['sampler']}, seed {data['seed']}",
-        "trials": trials,
-        "hypervolume": f"{data['hypervolume']:.4f} (decades of cost; reference "
-        f"{', '.join(f'{value:g}' for value in data['reference'])})",
+        "trials": trials or "none",
+        "hypervolume": f"{data['hypervolume']:.4f} (decades of cost; reference {_reference(data)})",
     }
+
+
+def _state_word(state: str, run_state: str) -> str:
+    """A trial's state in words: what nobody works on any more is not running."""
+    return "interrupted" if state == "running" and run_state != "running" else state
+
+
+def _reference(data: dict[str, Any]) -> str:
+    """The hypervolume's reference point in the units of the tables."""
+    from nas.analysis.tables import COST_LABELS
+    from nas.quantities import format_count
+
+    return ", ".join(
+        f"error {100 * value:.3g} %"
+        if name == "error"
+        else f"{format_count(value)} {COST_LABELS[name]}"
+        for name, value in zip(data["objectives"], data["reference"], strict=True)
+    )
 
 
 def print_front(data: dict[str, Any]) -> None:
@@ -142,8 +161,26 @@ def print_front(data: dict[str, Any]) -> None:
             )
             for row in data["front"]
         ],
-        title=f"Front: {len(data['front'])} trials that no other beats",
+        title=f"Front: {len(data['front'])} trials that no other beats"
+        if len(data["front"]) > 1
+        else "Front: one trial that no other beats",
     )
+    for tie in _ties(data["front"]):
+        print_text(tie)
+
+
+def _ties(front: list[dict[str, Any]]) -> list[str]:
+    """A line for each group of trials that have the same error and costs."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row in front:
+        same = tuple(row[name] for name in ("error", "macs", "params", "activation_bytes"))
+        groups.setdefault(same, []).append(row["number"])
+    return [
+        f"{len(others)} {'trial ties' if len(others) == 1 else 'trials tie'} with trial {first} "
+        f"in all columns: {', '.join(map(str, others))}"
+        for first, *others in groups.values()
+        if others
+    ]
 
 
 def _print_spend(data: dict[str, Any]) -> None:
@@ -154,7 +191,7 @@ def _print_spend(data: dict[str, Any]) -> None:
         ("trials", ">number", ">from cache", ">epochs", ">device time", ">share (%)"),
         [
             (
-                row["state"],
+                _state_word(row["state"], data["state"]),
                 str(row["trials"]),
                 str(row["reused"]),
                 f"{row['epochs']:,}",
@@ -208,6 +245,7 @@ def trial_data(run: Run, number: int) -> dict[str, Any]:
     return {
         **row,
         "run": run.name,
+        "run_state": run.state,
         "seed": int(run.trials.loc[run.trials["number"] == number, "seed"].iloc[0]),
         "choices": _records(choices)[0],
         "curve": _records(curves),
@@ -221,7 +259,7 @@ def print_trial(data: dict[str, Any], where: str) -> None:
     from nas.architecture import Architecture
     from nas.cli.console import print_commands, print_facts, print_table, print_text
 
-    standing = data["standing"]
+    standing = _state_word(data["standing"], data["run_state"])
     if data["dominated_by"]:
         standing += f" by trials {data['dominated_by']}"
     facts = {

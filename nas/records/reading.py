@@ -281,7 +281,8 @@ class RunSummary:
     """A line of the list of runs. ``disk_bytes`` counts all files of the run's directory.
 
     Of a run that is ``unreadable``, by this version at least, only name, path and disk use are
-    known; ``reason`` says why.
+    known; ``reason`` says why. ``reused`` trials, counted in ``trials`` too, took over an
+    earlier one's result.
     """
 
     name: str
@@ -294,6 +295,7 @@ class RunSummary:
     created: str
     disk_bytes: int
     reason: str = ""
+    reused: int = 0
 
 
 def run_names(results: str | Path = RESULTS) -> list[str]:
@@ -361,6 +363,12 @@ def _summary(run: Run) -> RunSummary:
     counts: dict[State, int] = {}
     for state, count in rows:
         counts[STATES[state]] = counts.get(STATES[state], 0) + int(count)
+    reused = run._query(
+        "SELECT COUNT(*) FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id "
+        "WHERE t.study_id = :study AND t.state = 'COMPLETE' AND a.key = 'result' "
+        "AND a.value_json LIKE :reused",
+        reused='%"reused": true%',
+    )
     space, task = json.loads(run.settings.space), json.loads(run.settings.task)
     return RunSummary(
         name=run.name,
@@ -372,6 +380,7 @@ def _summary(run: Run) -> RunSummary:
         trials=counts,
         created=run.settings.created,
         disk_bytes=_disk_bytes(run.path),
+        reused=int(reused[0][0]),
     )
 
 
