@@ -600,7 +600,7 @@ def test_resume_says_what_differs(tmp_path: Path) -> None:
             TINY,
             task(),
             {"budgets": {"macs": 500_000}},
-            "another budgets: budgets.macs is not there",
+            "other budgets: the run has no budgets.macs, and 500000 is given now",
         ),
     ]
     for space, its_task, settings, message in cases:
