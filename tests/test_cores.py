@@ -6,13 +6,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
 from command_line import nas
 
 from nas import cores
 from nas.cores import usable_cores
 from nas.search.workers import worker_devices
-from nas.training.full import _using_threads
 
 
 @pytest.fixture
@@ -53,6 +51,4 @@ def test_without_affinity_the_machine_counts(quota: Path, monkeypatch: pytest.Mo
 def test_all_that_asks_gets_the_same_number(quota: Path) -> None:
     quota.write_text("300000 100000\n")
     assert worker_devices("cpu", None) == ["cpu"] * 3
-    with _using_threads(None):
-        assert torch.get_num_threads() == 3
     assert nas("doctor", "--json").data["cores"] == 3

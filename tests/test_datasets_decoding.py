@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from nas.architecture import Shape
-from nas.datasets import cache_directory, decoding, describe_data, load_data
+from nas.datasets import cache_directory, describe_data, load_data
 from nas.datasets import progress as progress_module
 from nas.datasets.cache import cached_images
 from nas.datasets.decoding import common_shape, decode_image, decode_images
@@ -320,7 +320,3 @@ class TestProgress:
         assert capsys.readouterr().err == ""
         load_data("fashion-mnist-mini", resolution=8, split="test")
         assert "fashion-mnist-mini test" in capsys.readouterr().err
-
-
-def test_decoding_uses_the_cores_it_may(monkeypatch):
-    assert 1 <= decoding._num_threads() <= (os.cpu_count() or 1)

@@ -73,7 +73,7 @@ def test_a_directory_that_is_no_run(results: Path, tmp_path: Path) -> None:
     database.close()
     with pytest.raises(ValueError, match=r"other is not a run: .*no such table: studies"):
         open_run(tmp_path / "other")
-    with pytest.raises(ValueError, match="there is no database"):
+    with pytest.raises(ValueError, match="there is no directory /nowhere"):
         open_run("sqlite:////nowhere/study.db")
 
 

@@ -303,7 +303,7 @@ def test_files(tmp_path: Path) -> None:
     path.write_bytes(b"name: \xff\xfe")
     with pytest.raises(ValueError, match=r"mine\.yaml: a space's file must be UTF-8 text"):
         SearchSpace.load(path)
-    with pytest.raises(ValueError, match=r"cannot be read: Is a directory"):
+    with pytest.raises(ValueError, match=r"is a directory, not a space file"):
         SearchSpace.load(tmp_path)
 
 
