@@ -299,9 +299,29 @@ class AuxiliaryClassifier(nn.Module):
         return logits
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose masks come from ``generator``, which lies on the maps' device.
+
+    A training sets its own, so that several in one process do not disturb each other and a
+    CUDA graph can register it. None is the device's global generator.
+    """
+
+    generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        if not self.training:
+            return x
+        keep = 1 - self.p
+        if keep == 0:
+            return x * 0
+        mask = torch.empty_like(x).bernoulli_(keep, generator=self.generator)
+        return x * mask.div_(keep)
+
+
 def dropout(probability: float) -> nn.Module:
     """Dropout, or nothing where nothing drops: a mask of ones would still be drawn."""
-    return nn.Dropout(probability) if probability > 0 else nn.Identity()
+    return Dropout(probability) if probability > 0 else nn.Identity()
 
 
 # Initial values. torch's own are not drawn: they would cost time and the global generator's state.
