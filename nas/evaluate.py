@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,8 @@ class RungResult:
     ``epoch`` is 1-based; ``train_loss`` is the last epoch's mean (main classifier, with label
     smoothing, while it learnt); ``validation_loss`` is without smoothing; ``error`` is 1 - top-1.
     ``train_seconds`` and ``images_seen`` add up from the start; the seconds hold all that the
-    trial took: building, training and validation.
+    trial took: building, training and validation. ``setup_seconds`` of them went before the
+    first step: building, and on CUDA warming up and capturing the step.
     """
 
     epoch: int
@@ -38,6 +39,11 @@ class RungResult:
     error: float
     train_seconds: float
     images_seen: int
+    setup_seconds: float = 0.0
+
+
+SLICE_STEPS = 32
+"""Training steps a turn: on a GPU some tens of milliseconds of queued work."""
 
 
 class EvaluationFailed(Exception):  # noqa: N818 - a failed trial is a result, not a bug
@@ -54,6 +60,11 @@ class Evaluation:
     ``data`` lies on ``device`` (it is moved there if not) at the task's proxy resolution. On a
     processor everything runs on one thread: small networks gain little from a second one, and
     the bits do not depend on the number of cores.
+
+    :meth:`advance` works to the next rung. :meth:`turn` does a slice of that and does not wait
+    for the device, so that one thread can keep many evaluations going: it passes by those that
+    are busy. ``share`` is the part of the device that is this trial's (1 / trials in turn): with
+    it, the seconds of all trials add up to the device's.
 
     Raises:
         ValueError: the architecture or the images do not fit the task.
@@ -85,9 +96,12 @@ class Evaluation:
             epochs=task.proxy.epochs,
             images=task.proxy.images,
         )
+        self.share = 1.0
         with self._guarded():
             self._training = Training(self.proxy, self._data.train, statistics, plan, seed)
-        self._seconds = time.perf_counter() - start
+        self._work = self._worked()
+        self._charged: float | None = None
+        self._seconds = self._setup_seconds = time.perf_counter() - start
 
     @property
     def done(self) -> bool:
@@ -109,8 +123,39 @@ class Evaluation:
         """The proxy network as it stands, in training mode or not."""
         return self._training.network
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the device still works on what was queued; never on a processor."""
+        return self._training.queue.is_busy
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps made, or on a GPU queued, so far."""
+        return self._training.steps_done
+
+    @property
+    def setup_seconds(self) -> float:
+        """Seconds before the first step: building, and on CUDA warming up and capturing."""
+        return self._setup_seconds
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory that the device holds for this evaluation alone; 0 on a processor."""
+        return self._training.device_bytes
+
     def advance(self) -> RungResult:
         """Train to the next rung and validate there.
+
+        Raises:
+            EvaluationFailed: a loss that is not finite, or out of memory.
+            ValueError: the last rung was reached before.
+        """
+        while (result := self.turn()) is None:
+            self._training.queue.wait()
+        return result
+
+    def turn(self) -> RungResult | None:
+        """Work on for a slice, without waiting; the next rung's result where it is there.
 
         Raises:
             EvaluationFailed: a loss that is not finite, or out of memory.
@@ -120,26 +165,71 @@ class Evaluation:
             raise ValueError(f"the evaluation is done: its last rung is {self.task.rungs[-1]}")
         start = time.perf_counter()
         with self._guarded():
-            while self._training.epoch < self.task.rungs[len(self._results)]:
-                self._train_losses.append(self._training.run_epoch().loss)
-            validation = self._training.validate(self._data.validation)
-        self._seconds += time.perf_counter() - start
-        epoch = self._training.epoch
-        result = RungResult(
-            epoch=epoch,
-            train_loss=self._train_losses[-1],
-            validation_loss=validation.loss,
-            error=validation.error,
-            train_seconds=self._seconds,
-            images_seen=epoch * self._training.batches.images_per_epoch,
-        )
+            result = next(self._work)
+        self._charge(start)
+        if result is None:
+            return None
+        # What passes until the next turn is not this trial's: it may be paused for long.
+        self._charged = None
+        result = replace(result, train_seconds=self._seconds)
         self._results.append(result)
         return result
+
+    def close(self) -> None:
+        """Free what the device holds for further turns; results and network stay."""
+        self._training.close()
+
+    def _charge(self, start: float) -> None:
+        """Count the seconds of a turn: its own on a processor, else all since the last turn."""
+        now = time.perf_counter()
+        if self.device.type != "cpu" and self._charged is not None:
+            start = self._charged
+        self._seconds += (now - start) * self.share
+        self._charged = now
+
+    def _worked(self) -> Iterator[RungResult | None]:
+        """The whole trial from where it stands: a slice a turn, and None where it goes on.
+
+        Contexts stay out of here: they would be open between turns.
+        """
+        training = self._training
+        for rung in self.task.rungs[len(self._results) :]:
+            while training.epoch < rung:
+                yield from self._trained_epoch()
+            reading = training.queue_validation(self._data.validation)
+            while not reading.is_there:
+                yield None
+            validation = training.validation(self._data.validation, reading)
+            yield RungResult(
+                epoch=training.epoch,
+                train_loss=self._train_losses[-1],
+                validation_loss=validation.loss,
+                error=validation.error,
+                train_seconds=0.0,
+                images_seen=training.epoch * training.batches.images_per_epoch,
+                setup_seconds=self._setup_seconds,
+            )
+
+    def _trained_epoch(self) -> Iterator[None]:
+        training = self._training
+        training.begin_epoch()
+        for step in range(1, training.batches.steps + 1):
+            training.step()
+            if step % SLICE_STEPS == 0:
+                training.queue.mark()
+                yield None
+        reading = training.queue_loss()
+        while not reading.is_there:
+            yield None
+        self._train_losses.append(training.end_epoch().loss)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the trial goes on from, copied to the host: tensors, numbers, lists, strings.
 
         ``torch.save`` writes it and ``torch.load(weights_only=True)`` reads it.
+
+        Raises:
+            ValueError: within an epoch; at a rung it is not.
         """
         return {
             **self._identity(),
@@ -147,6 +237,7 @@ class Evaluation:
             "results": [asdict(result) for result in self._results],
             "train_losses": list(self._train_losses),
             "train_seconds": self._seconds,
+            "setup_seconds": self._setup_seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -165,6 +256,9 @@ class Evaluation:
         self._results = [RungResult(**result) for result in state["results"]]
         self._train_losses = list(state["train_losses"])
         self._seconds = state["train_seconds"]
+        self._setup_seconds = state.get("setup_seconds", 0.0)
+        self._charged = None
+        self._work = self._worked()
 
     def _identity(self) -> dict[str, str | int]:
         return {"proxy": self.proxy.fingerprint, "task": self.task.fingerprint, "seed": self.seed}

@@ -4,7 +4,7 @@ Light to import but for torch: Pillow, pyarrow and Hugging Face's ``datasets`` w
 needs them.
 """
 
-from nas.datasets.augment import POLICIES, augment, check_policy, normalise
+from nas.datasets.augment import augment, normalise
 from nas.datasets.cache import cache_directory
 from nas.datasets.loading import DATA_NAMES, describe_data, load_data
 from nas.datasets.source import SplitName
@@ -20,7 +20,6 @@ from nas.datasets.tensors import from_tensors
 
 __all__ = [
     "DATA_NAMES",
-    "POLICIES",
     "DataInfo",
     "Split",
     "SplitName",
@@ -29,7 +28,6 @@ __all__ = [
     "augment",
     "cache_directory",
     "carve",
-    "check_policy",
     "describe_data",
     "from_tensors",
     "load_data",

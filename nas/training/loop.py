@@ -13,20 +13,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nas.architecture import Architecture
 from nas.datasets import Split, Statistics
-from nas.datasets.augment import augment, normalise
-from nas.model import Network, build
+from nas.model import Dropout, Network, build
 from nas.task import Precision, Recipe
+from nas.training.device_queue import DeviceQueue, Reading
+from nas.training.epoch import EpochTensors
 from nas.training.failures import TrainingFailed
-from nas.training.optimizer import load_momentum, momentum_state, set_rate
-from nas.training.order import Batches, epoch_order
-from nas.training.schedule import learning_rate
-from nas.training.seeds import derive_seed, generator, seeded
-from nas.training.step import TrainingStep
-from nas.training.validation import Validation, validate
+from nas.training.graph import StepGraph
+from nas.training.optimizer import load_momentum, momentum_state
+from nas.training.order import Batches
+from nas.training.seeds import derive_seed
+from nas.training.step import EpochStep, TrainingStep
+from nas.training.validation import Validation, validation_sums
+
+_STEPS_AHEAD = 32
+"""Steps that may be queued on a device before waiting, so that progress tells what is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,16 @@ class EpochResult:
 
 
 class Training:
-    """A network in training on a split that lies on the device it is trained on."""
+    """A network in training on a split that lies on the device it is trained on.
+
+    An epoch is ``begin_epoch()``, ``step()`` for each of its batches and ``end_epoch()``;
+    :meth:`run_epoch` is these. On CUDA they queue work on a stream of the training's own and
+    return before it is done, so that one thread can keep several trainings going; a step there
+    is a replay of a graph that was captured when the training was made.
+
+    Raises:
+        torch.OutOfMemoryError: the network or its step does not fit the device.
+    """
 
     def __init__(
         self,
@@ -63,50 +76,92 @@ class Training:
         plan: Plan,
         seed: int,
     ) -> None:
+        start = time.perf_counter()
         self.plan = plan
         self.seed = seed
         self.epoch = 0
-        self._split = split
         self._statistics = statistics
-        self._device = split.images.device
         self.batches = Batches.plan(len(split.labels), plan.recipe.batch_size, plan.images)
-        self.network = _build(architecture, split, plan, seed)
-        weights = tuple(head.weight for head in architecture.auxiliary)
-        self._step = TrainingStep(self.network, plan.recipe, plan.precision, weights)
+        self.queue = DeviceQueue(split.images.device)
+        self._graph: StepGraph | None = None
+        self._steps = 0
+        self._loss: Reading | None = None
+        with self.queue.active():
+            self.network = _build(architecture, split, plan, seed)
+            self._masks = _masks_of(self.network, split.images.device)
+            weights = tuple(head.weight for head in architecture.auxiliary)
+            train = TrainingStep(self.network, plan.recipe, plan.precision, weights)
+            self._optimizer = train.optimizer
+            self._epoch = EpochTensors(
+                self.batches, split.image, plan.recipe, plan.epochs, split.images.device
+            )
+            self._step = EpochStep(train, split, statistics, self._epoch)
+        if split.images.device.type == "cuda":
+            self._graph = StepGraph(self._step, self.queue, self._masks)
+        self.setup_seconds = time.perf_counter() - start
 
     def run_epoch(self, on_step: Callable[[int], None] | None = None) -> EpochResult:
-        """Train one epoch; ``on_step`` hears how many of its steps are done.
+        """Train one epoch; ``on_step`` hears how many of its steps are done, or nearly.
 
         Raises:
             TrainingFailed: the loss is not finite.
         """
-        start = time.perf_counter()
-        self.network.train()
-        total = torch.zeros((), device=self._device)
-        crops = generator(self.seed, "augment", self.epoch, device=self._device)
-        order = epoch_order(self.batches, self.seed, self.epoch).to(self._device)
-        with seeded(self.seed, "dropout", self.epoch, device=self._device):
-            for index, rows in enumerate(order):
-                loss = self._step_on(rows, crops, index)
-                total += loss
-                # Reading a number back is free on a processor, and waits for a GPU.
-                if self._device.type == "cpu":
-                    self._check_finite(loss.item(), index)
-                if on_step is not None:
-                    on_step(index + 1)
-        mean = total.item() / len(order)
-        self._check_finite(mean, len(order) - 1)
-        self.epoch += 1
-        return EpochResult(self.epoch, mean, time.perf_counter() - start)
+        self.begin_epoch()
+        for index in range(self.batches.steps):
+            if index % _STEPS_AHEAD == 0:
+                self.queue.wait()
+                self.queue.mark()
+            self.step()
+            if on_step is not None:
+                on_step(index + 1)
+        return self.end_epoch()
 
-    def _step_on(self, rows: Tensor, crops: torch.Generator, index: int) -> Tensor:
-        recipe = self.plan.recipe
-        done = self.epoch * self.batches.steps + index
-        rate = learning_rate(recipe, done, self.batches.steps, self.plan.epochs)
-        set_rate(self._step.optimizer, rate)
-        images = augment(self._split.images[rows], crops, recipe.augment)
-        batch = normalise(images, self._statistics, torch.float32, channels_last=True)
-        return self._step(batch, self._split.labels[rows])
+    def begin_epoch(self) -> None:
+        """Draw the epoch's batches, flips, crops and masks."""
+        self._start = time.perf_counter()
+        self.network.train()
+        with self.queue.active():
+            self._epoch.fill(self.seed, self.epoch)
+        if self._masks is not None:
+            self._masks.manual_seed(derive_seed(self.seed, "dropout", self.epoch))
+        self._steps, self._loss = 0, None
+
+    def step(self) -> None:
+        """Make the epoch's next step; on CUDA, queue it.
+
+        Raises:
+            TrainingFailed: the loss is not finite; on CUDA the epoch's end tells.
+        """
+        assert self._steps < self.batches.steps, "the epoch has no step left"
+        if self._graph is not None:
+            self._graph.replay()
+        elif self.queue.stream is None:
+            self._step()
+            # Reading a number back is free on a processor, and waits for a GPU.
+            self._check_finite(self._epoch.loss.item(), self._steps)
+        else:
+            raise ValueError("the training is closed")
+        self._steps += 1
+
+    def queue_loss(self) -> Reading:
+        """Queue the reading of the epoch's loss behind its last step."""
+        if self._loss is None:
+            with self.queue.active():
+                self._loss = self.queue.read(self._epoch.loss)
+        return self._loss
+
+    def end_epoch(self) -> EpochResult:
+        """Wait for the epoch's loss.
+
+        Raises:
+            TrainingFailed: the loss is not finite.
+        """
+        assert self._steps == self.batches.steps, "the epoch has steps left"
+        mean = self.queue_loss().values()[0] / self._steps
+        self._check_finite(mean, self._steps - 1)
+        self.epoch += 1
+        self._steps = 0
+        return EpochResult(self.epoch, mean, time.perf_counter() - self._start)
 
     def _check_finite(self, loss: float, index: int) -> None:
         if not math.isfinite(loss):
@@ -121,7 +176,21 @@ class Training:
         Raises:
             TrainingFailed: the loss is not finite.
         """
-        result = validate(self.network, split, self._statistics, self.plan.precision)
+        return self.validation(split, self.queue_validation(split))
+
+    def queue_validation(self, split: Split) -> Reading:
+        """Queue a validation behind all steps; :meth:`validation` makes sense of the numbers."""
+        with self.queue.active():
+            sums = validation_sums(self.network, split, self._statistics, self.plan.precision)
+            return self.queue.read(sums)
+
+    def validation(self, split: Split, reading: Reading) -> Validation:
+        """What a queued validation on ``split`` gave, after waiting for it.
+
+        Raises:
+            TrainingFailed: the loss is not finite.
+        """
+        result = Validation.of(reading.values(), len(split))
         if not math.isfinite(result.loss):
             raise TrainingFailed(
                 f"the validation loss became {result.loss} after epoch {self.epoch}"
@@ -129,23 +198,62 @@ class Training:
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies, on the host, of all that goes on from here: plain tensors and numbers."""
-        weights = self.network.state_dict()
-        return {
-            "epoch": self.epoch,
-            "network": {name: item.detach().cpu().clone() for name, item in weights.items()},
-            "momentum": momentum_state(self._step.optimizer),
-        }
+        """Copies, on the host, of all that goes on from here: plain tensors and numbers.
+
+        Raises:
+            ValueError: within an epoch.
+        """
+        if self._steps:
+            raise ValueError("a training cannot be saved within an epoch")
+        with self.queue.active():
+            weights = self.network.state_dict()
+            return {
+                "epoch": self.epoch,
+                "network": {name: item.detach().cpu().clone() for name, item in weights.items()},
+                "momentum": momentum_state(self._optimizer),
+            }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where :meth:`state_dict` was taken.
+        """Go on from where :meth:`state_dict` was taken; all tensors stay where they are.
 
         Raises:
             RuntimeError, ValueError: the state is another network's.
         """
-        self.network.load_state_dict(state["network"])
-        load_momentum(self._step.optimizer, state["momentum"])
+        with self.queue.active():
+            # In place, as a captured step needs it.
+            self.network.load_state_dict(state["network"])
+            load_momentum(self._optimizer, state["momentum"])
         self.epoch = state["epoch"]
+        self._steps = 0
+
+    @property
+    def steps_done(self) -> int:
+        """Steps made, or on a GPU queued, since the training began."""
+        return self.epoch * self.batches.steps + self._steps
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory that a GPU holds for this training: its tensors, and its graph's pool."""
+        return self.queue.reserved_bytes
+
+    def close(self) -> None:
+        """Free what a GPU holds for further steps; the network stays. Closing twice is fine."""
+        if self._graph is not None:
+            self._graph.close()
+            self._graph = None
+            self._step.drop_gradients()
+            torch.cuda.empty_cache()
+
+
+def _masks_of(network: Network, device: torch.device) -> torch.Generator | None:
+    """A generator that all dropouts of the network draw from; None where there are none."""
+    dropouts = [module for module in network.modules() if isinstance(module, Dropout)]
+    if not dropouts:
+        return None
+    masks = torch.Generator(device)
+    for module in dropouts:
+        module.generator = masks
+    return masks
 
 
 def _build(architecture: Architecture, split: Split, plan: Plan, seed: int) -> Network:

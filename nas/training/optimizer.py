@@ -25,42 +25,50 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     device = parameters[0].device
-    return torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         groups,
-        lr=torch.tensor(recipe.learning_rate, dtype=torch.float32, device=device),
+        lr=torch.full((1,), recipe.learning_rate, dtype=torch.float32, device=device),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         fused=True,
     )
+    if recipe.momentum:
+        for item in parameters:
+            # In the parameter's own memory layout: fused kernels walk both alike.
+            optimizer.state[item]["momentum_buffer"] = torch.zeros_like(item)
+    return optimizer
 
 
-def set_rate(optimizer: torch.optim.SGD, rate: float) -> None:
-    """Write the learning rate into the tensor that all groups read."""
-    for group in optimizer.param_groups:
-        group["lr"].fill_(rate)
+def rate_of(optimizer: torch.optim.SGD) -> Tensor:
+    """The learning rate, float32 (1,), that all groups read: write to it in place."""
+    rate = optimizer.param_groups[0]["lr"]
+    assert isinstance(rate, Tensor)
+    assert all(group["lr"] is rate for group in optimizer.param_groups)
+    return rate
+
+
+def momentum_buffers(optimizer: torch.optim.SGD) -> list[Tensor]:
+    """The momentum of every parameter, in their order; empty without momentum."""
+    states = (optimizer.state.get(item, {}) for item in _parameters(optimizer))
+    return [state["momentum_buffer"] for state in states if "momentum_buffer" in state]
 
 
 def momentum_state(optimizer: torch.optim.SGD) -> list[Tensor]:
-    """Copies of the momentum buffers in the order of the parameters; empty before a step."""
-    states = (optimizer.state.get(item, {}) for item in _parameters(optimizer))
-    buffers = [state.get("momentum_buffer") for state in states]
-    return [buffer.detach().cpu().clone() for buffer in buffers if buffer is not None]
+    """Copies of :func:`momentum_buffers` on the host."""
+    return [buffer.detach().cpu().clone() for buffer in momentum_buffers(optimizer)]
 
 
 def load_momentum(optimizer: torch.optim.SGD, buffers: list[Tensor]) -> None:
-    """Put back what :func:`momentum_state` copied.
+    """Put back, in place, what :func:`momentum_state` copied.
 
     Raises:
         ValueError: the number or a shape of the buffers differs.
     """
-    parameters = _parameters(optimizer)
-    shapes = [tuple(buffer.shape) for buffer in buffers]
-    if buffers and shapes != [tuple(item.shape) for item in parameters]:
+    own = momentum_buffers(optimizer)
+    if [item.shape for item in own] != [item.shape for item in buffers]:
         raise ValueError("the saved momentum buffers are those of another network")
-    optimizer.state.clear()
-    for item, buffer in zip(parameters, buffers, strict=False):
-        # In the parameter's own memory layout: fused kernels walk both alike.
-        optimizer.state[item]["momentum_buffer"] = torch.empty_like(item).copy_(buffer)
+    for mine, saved in zip(own, buffers, strict=True):
+        mine.copy_(saved)
 
 
 def _parameters(optimizer: torch.optim.SGD) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Which images a step passes: an endless row of permutations, cut into epochs and batches.
 
 An epoch need not pass all images. The next goes on where it ended, so that every image is passed
-equally often, give or take one.
+equally often, give or take one. Flips alternate along the same row.
 """
 
 from __future__ import annotations
@@ -51,3 +51,16 @@ def epoch_order(batches: Batches, seed: int, epoch: int) -> Tensor:
     start = first - rounds.start * batches.num_images
     row = torch.cat(rows)[start : start + batches.images_per_epoch]
     return row.view(batches.steps, batches.size)
+
+
+def epoch_flips(batches: Batches, seed: int, epoch: int, order: Tensor) -> Tensor:
+    """Which images of the epoch's ``order`` are mirrored: bool (steps, size).
+
+    Alternating: half of the images, drawn once, are mirrored in even passes and the others in
+    odd ones, so that two passes see every image both ways, which independent draws do for half
+    of the images only (Jordan, 94 % on CIFAR-10 in 3.29 Seconds, arXiv:2404.00498).
+    """
+    draws = torch.randint(0, 2, (batches.num_images,), generator=generator(seed, "flips"))
+    first = epoch * batches.images_per_epoch
+    passes = torch.arange(first, first + order.numel()) // batches.num_images
+    return ((draws[order.flatten()] + passes) % 2 == 1).view(order.shape)

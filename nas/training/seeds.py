@@ -7,8 +7,6 @@ after a pause, and that drawing more in one place changes nothing in another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -22,18 +20,3 @@ def derive_seed(seed: int, *words: str | int) -> int:
 def generator(seed: int, *words: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator on ``device``, seeded by :func:`derive_seed`."""
     return torch.Generator(device).manual_seed(derive_seed(seed, *words))
-
-
-@contextmanager
-def seeded(seed: int, *words: str | int, device: torch.device) -> Iterator[None]:
-    """Seed what takes no generator (dropout) for the block, and leave the global state as it was.
-
-    torch.nn.functional.dropout draws from the global generator of its device.
-    """
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.default_generator.manual_seed(derive_seed(seed, *words))
-        if devices:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(derive_seed(seed, *words))
-        yield

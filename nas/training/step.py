@@ -1,7 +1,7 @@
-"""One training step, eager: forward with auxiliary losses, backward, update.
+"""One training step: batch, augmentation, forward with auxiliary losses, backward, update.
 
-The step reads nothing back from the device and takes the learning rate through the optimiser's
-tensor, so that a later form may capture it whole.
+The step reads nothing back from the device and takes nothing from the host: what varies lies in
+tensors on the device. So it can be called as it is, or captured whole (:mod:`nas.training.graph`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nas.datasets import Split, Statistics
+from nas.datasets.augment import augment, normalise, scale_and_shift
 from nas.model import Network
 from nas.task import Precision, Recipe
-from nas.training.optimizer import create_optimizer
+from nas.training.epoch import EpochTensors
+from nas.training.optimizer import create_optimizer, momentum_buffers, rate_of
 
 
 class TrainingStep:
-    """A network with its optimiser; calling it makes one step.
+    """A network with its optimiser; calling it makes one step on a batch.
 
     ``auxiliary_weights`` are those of the network's auxiliary heads in their order.
     """
@@ -61,6 +64,54 @@ class TrainingStep:
         return functional.cross_entropy(logits.float(), labels, label_smoothing=self._smoothing)
 
 
+class EpochStep:
+    """The next step of an epoch: a :class:`TrainingStep` on the batch that the counter points at.
+
+    Calling it makes the step, adds its loss to the epoch's and raises the counter.
+    """
+
+    def __init__(
+        self, step: TrainingStep, split: Split, statistics: Statistics, epoch: EpochTensors
+    ) -> None:
+        self.epoch = epoch
+        self._train = step
+        self._split, self._statistics = split, statistics
+        self._rate = rate_of(step.optimizer)
+        # Held, because a captured step goes on reading them.
+        self._normalising = scale_and_shift(statistics, split.images.device)
+
+    def __call__(self) -> None:
+        """Make the step; everything happens on the device."""
+        epoch, step = self.epoch, self.epoch.step
+        rows = epoch.rows.index_select(0, step).squeeze(0)
+        flips = None if epoch.flips is None else epoch.flips.index_select(0, step).squeeze(0)
+        crops = None if epoch.crops is None else epoch.crops.index_select(0, step).squeeze(0)
+        images = augment(self._split.images.index_select(0, rows), flips, crops)
+        batch = normalise(images, self._statistics, torch.float32, channels_last=True)
+        labels = self._split.labels.index_select(0, rows)
+        torch.index_select(epoch.rates, 0, step, out=self._rate)
+        epoch.loss.add_(self._train(batch, labels))
+        step.add_(1)
+
+    def changed_tensors(self) -> list[Tensor]:
+        """All that a step changes and the next one reads."""
+        network = self._train.network
+        return [
+            *(item.detach() for item in network.parameters()),
+            *network.buffers(),
+            *momentum_buffers(self._train.optimizer),
+            self.epoch.step,
+            self.epoch.loss,
+            self._rate,
+        ]
+
+    def drop_gradients(self) -> None:
+        """Give back the memory of the last step's gradients."""
+        self._train.optimizer.zero_grad(set_to_none=True)
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context in which a network runs: convolutions and linear layers in ``precision``."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    # No cache: each weight is cast once a step anyway, and a captured step must cast its own.
+    enabled = precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nas.architecture import Shape
 from nas.datasets import Split, Statistics
 from nas.datasets.augment import normalise
 from nas.model import Network
@@ -17,6 +19,9 @@ from nas.training.step import autocast
 BATCH = 250
 """Images a validation batch: maps of small images then stay in a processor's cache."""
 
+_PIXELS_ON_CUDA = 2**21
+"""Pixels a batch has at most there: few launches where images are small, memory where large."""
+
 
 @dataclass(frozen=True, slots=True)
 class Validation:
@@ -25,24 +30,44 @@ class Validation:
     loss: float
     error: float
 
+    @staticmethod
+    def of(sums: Sequence[float], count: int) -> Validation:
+        """From the numbers of :func:`validation_sums` over ``count`` images."""
+        loss, wrong = sums
+        return Validation(loss / count, wrong / count)
+
 
 def validate(
     network: Network, split: Split, statistics: Statistics, precision: Precision
 ) -> Validation:
     """Run ``network`` in evaluation mode over all images of ``split``; its mode is put back."""
+    sums = validation_sums(network, split, statistics, precision)
+    return Validation.of(sums.tolist(), len(split))
+
+
+def validation_sums(
+    network: Network, split: Split, statistics: Statistics, precision: Precision
+) -> Tensor:
+    """Sum of the losses and number of wrong answers, float64 (2,) on the device, not waited for."""
     was_training = network.training
     network.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=split.images.device)
-    wrong = torch.zeros((), dtype=torch.int64, device=split.images.device)
+    sums = torch.zeros(2, dtype=torch.float64, device=split.images.device)
+    size = batch_size(split.image, split.images.device)
     with torch.inference_mode():
-        for first in range(0, len(split.labels), BATCH):
-            labels = split.labels[first : first + BATCH]
-            logits = _logits(network, split.images[first : first + BATCH], statistics, precision)
-            loss += functional.cross_entropy(logits, labels, reduction="sum")
-            wrong += (logits.argmax(1) != labels).sum()
+        for first in range(0, len(split.labels), size):
+            labels = split.labels[first : first + size]
+            logits = _logits(network, split.images[first : first + size], statistics, precision)
+            sums[0] += functional.cross_entropy(logits, labels, reduction="sum")
+            sums[1] += (logits.argmax(1) != labels).sum()
     network.train(was_training)
-    count = len(split.labels)
-    return Validation(loss.item() / count, wrong.item() / count)
+    return sums
+
+
+def batch_size(image: Shape, device: torch.device) -> int:
+    """Images a validation batch."""
+    if device.type == "cpu":
+        return BATCH
+    return max(BATCH, _PIXELS_ON_CUDA // (image.height * image.width))
 
 
 def _logits(
