@@ -182,9 +182,10 @@ class Evaluation:
     def _charge(self, start: float) -> None:
         """Count the seconds of a turn: its own on a processor, else all since the last turn."""
         now = time.perf_counter()
-        if self.device.type != "cpu" and self._charged is not None:
-            start = self._charged
-        self._seconds += (now - start) * self.share
+        if self.device.type == "cpu":
+            self._seconds += now - start
+            return
+        self._seconds += (now - (start if self._charged is None else self._charged)) * self.share
         self._charged = now
 
     def _worked(self) -> Iterator[RungResult | None]:
