@@ -254,10 +254,10 @@ def test_close_leaves_no_process() -> None:
 
 def test_one_thread_a_worker(training: LocalExecutor) -> None:
     assert torch.get_num_threads() >= 1
-    steps = proxy_training().open("cpu", own_process=False)
+    begin = proxy_training().open("cpu", own_process=False)
     before = torch.get_num_threads()
-    with contextlib.closing(steps(job(0))) as running:
-        next(running)
+    with contextlib.closing(begin(job(0))) as running:
+        running.turn()
     assert torch.get_num_threads() == before
 
 

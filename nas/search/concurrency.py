@@ -114,7 +114,8 @@ class ConcurrencyChooser:
         self._settled_mix = 0.0
         self._settled_limit = 0
         self._setup_seconds = self._work = 0.0
-        self._begin_window()
+        self._parts: list[float] = []
+        self._part_seconds = self._part_work = 0.0
 
     @property
     def trials(self) -> int:
@@ -173,7 +174,7 @@ class ConcurrencyChooser:
     # ------------------------------------------------------------------ measuring one number
 
     def _begin_window(self) -> None:
-        self._parts: list[float] = []
+        self._parts = []
         self._part_seconds = self._part_work = 0.0
 
     def _is_measured(self) -> bool:

@@ -35,7 +35,7 @@ from nas.search.proposals import Accepted, Proposals
 from nas.task import Task
 
 MOST_TRIES = 4
-"""A job whose worker dies is submitted again three times."""
+"""A job whose worker dies, with no other job beside it, is submitted again three times."""
 
 MOST_FAILURES = 10
 """So many failed trials in a row end a search: something else is wrong than the networks."""
@@ -271,18 +271,27 @@ class Search:
             trial.add(report.result)
             self._writer.set_curve(number, trial.curve)
         elif report.kind == "lost":
-            self._take_lost(number, trial, report.reason)
+            self._take_lost(number, trial, report)
         else:
             del self._running[number]
             self._durations.append(time.monotonic() - trial.started)
             self._finish(number, _outcome(report, trial))
 
-    def _take_lost(self, number: int, trial: Trial, reason: str) -> None:
+    def _take_lost(self, number: int, trial: Trial, report: Report) -> None:
         del self._running[number]
-        if trial.tries < MOST_TRIES:
+        reason = report.reason
+        if report.is_shared:
+            # It may have been the others: only what happens to it alone counts against it.
+            trial.tries -= 1
+            self._display.note(
+                f"trial {number}: {reason}, with others beside it; it runs again alone"
+            )
+            self._queue.appendleft(number)
+        elif trial.tries < MOST_TRIES:
             self._display.note(f"trial {number}: {reason}; it runs again")
             self._queue.appendleft(number)
         else:
+            self._executor.stop(number)
             reason = f"{reason}, {trial.tries} times in all"
             self._finish(number, Outcome("failed", reason=reason, is_lost=True))
 

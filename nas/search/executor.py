@@ -8,7 +8,9 @@ workers. :class:`ScriptedExecutor` is the shipped double, without processes or t
 ``rung``     ``result`` is that rung's; the last rung reports, too
 ``done``     all epochs are trained; ``result`` is the last rung's
 ``failed``   the network cannot be trained; ``reason`` says why; trying again gives the same
-``lost``     the worker died; ``reason`` has its exit code; the job may be submitted again
+``lost``     the worker died; ``reason`` has its exit code. The job may be submitted again, or be
+             given up by ``stop``; if it ran beside others (``is_shared``), the loss says nothing
+             about it, and it runs alone then
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class Report:
     kind: Kind
     result: RungResult | None = None
     reason: str = ""
+    is_shared: bool = False
 
 
 class Executor(Protocol):
@@ -55,7 +58,7 @@ class Executor(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many jobs can run at once."""
+        """How many jobs can run at once; it may change at any poll."""
         ...
 
     def submit(self, job: Job) -> None:

@@ -1,46 +1,58 @@
 """Runs trials in worker processes of this machine, started once; or in this process.
 
-Workers are spawned, never forked, and get the data through shared memory: they do not copy it.
-On the CPU each computes with one thread, so that bits do not depend on how many there are; on
-CUDA there is one worker a device. A worker never opens the study: jobs go in and reports come
-out through its own pipe. It ignores Ctrl-C (the driver decides) and ends itself the moment the
-driver is gone.
+Workers get the data through shared memory: they do not copy it. On the CPU each runs one trial
+at a time with one thread, so that bits do not depend on how many there are; on CUDA there is one
+worker a device, with as many trials at once as it finds best. A worker never opens the study.
 
-Left out: what a trial is (:mod:`nas.search.work`), retries (:mod:`nas.search.driver`).
+When a worker with several jobs dies, each of them is a suspect: submitted again, it runs alone in
+its process, and only a death while it is alone is its own.
+
+Left out: the process itself (:mod:`nas.search.worker_process`), what a trial is
+(:mod:`nas.search.work`), retries (:mod:`nas.search.driver`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections import deque
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from nas.search.executor import LAST, Job, Report
-from nas.search.work import DeviceError, Steps, Work, reports_of
+from nas.search.rotation import create_rotation
+from nas.search.work import Work
+from nas.search.worker_process import Capacity, LastWords, start_worker
 
 MOST_DEATHS_AT_START = 3
 """So many workers in a row that die before they are ready end the search."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Worker:
+    """A worker; ``suspects`` have to run alone here, whether they were submitted again or not."""
+
     device: str
     process: BaseProcess
     connection: Connection
-    job: Job | None = None
-    is_stopping: bool = False
+    capacity: int
+    suspects: set[int]
+    jobs: dict[int, Job] = field(default_factory=dict)
+    stopping: set[int] = field(default_factory=set)
     is_ready: bool = False
     last_words: str = ""
     reports: list[Report] = field(default_factory=list)
+
+    @property
+    def room(self) -> int:
+        """How many jobs that are no suspects it could take now."""
+        return 0 if self.suspects else max(self.capacity - len(self.jobs), 0)
+
+    def takes(self, number: int) -> bool:
+        """Whether the job can begin here now."""
+        return not self.jobs if number in self.suspects else self.room > 0
 
 
 class LocalExecutor:
@@ -48,14 +60,16 @@ class LocalExecutor:
 
     def __init__(self, work: Work, devices: list[str]) -> None:
         self._work = work
-        self._context = multiprocessing.get_context("spawn")
         self._deaths_at_start = 0
-        self._workers = [self._start(device) for device in devices]
+        self._waiting: deque[Job] = deque()
+        self._workers = [self._start(device, set()) for device in devices]
 
     @property
     def capacity(self) -> int:
-        """One job a worker."""
-        return len(self._workers)
+        """The jobs that it has, and those that it could take now; it may change at any poll."""
+        held = sum(len(worker.jobs.keys() - worker.stopping) for worker in self._workers)
+        room = sum(worker.room for worker in self._workers) - self._num_waiting_for_room
+        return held + len(self._waiting) + max(room, 0) + len(self._awaited)
 
     @property
     def pids(self) -> list[int]:
@@ -63,30 +77,29 @@ class LocalExecutor:
         return [worker.process.pid for worker in self._workers if worker.process.pid is not None]
 
     def submit(self, job: Job) -> None:
-        """Give the job to a free worker, one that is ready before one that still starts."""
-        free = [worker for worker in self._workers if worker.job is None]
-        assert free, "more jobs than workers"
-        worker = next((worker for worker in free if worker.is_ready), free[0])
-        worker.job, worker.is_stopping = job, False
-        with contextlib.suppress(OSError):  # it has died: the next poll reports the job as lost
-            worker.connection.send(job)
+        """Give the job to a worker: one that is ready before one that still starts."""
+        self._waiting.append(job)
+        self._assign()
 
     def poll(self, timeout: float) -> list[Report]:
         """Reports since the last call; waits at most ``timeout`` seconds for the first."""
-        end = time.monotonic() + timeout
+        end, before = time.monotonic() + timeout, self.capacity
         while True:
             reports = self._collect()
             left = end - time.monotonic()
-            if reports or left <= 0:
+            # Whoever waits for room has waited long enough, too.
+            if reports or left <= 0 or self.capacity > before:
                 return reports
             sources = [worker.connection for worker in self._workers]
             wait([*sources, *(worker.process.sentinel for worker in self._workers)], left)
 
     def stop(self, number: int) -> None:
-        """Give a job up; its worker is free again at the end of the rung that it trains now."""
+        """Give a job up; its place is free again when the worker has heard of it."""
+        self._waiting = deque(job for job in self._waiting if job.number != number)
         for worker in self._workers:
-            if worker.job is not None and worker.job.number == number:
-                worker.is_stopping = True
+            worker.suspects.discard(number)
+            if number in worker.jobs:
+                worker.stopping.add(number)
                 with contextlib.suppress(OSError):
                     worker.connection.send(number)
 
@@ -98,6 +111,43 @@ class LocalExecutor:
             worker.process.join()
             worker.connection.close()
         self._workers = []
+        self._waiting.clear()
+
+    # ------------------------------------------------------------------ giving jobs out
+
+    @property
+    def _awaited(self) -> set[int]:
+        """Suspects that were not submitted again yet: there is always a place for them."""
+        known = {job.number for job in self._waiting}
+        for worker in self._workers:
+            known |= worker.jobs.keys()
+        return {number for worker in self._workers for number in worker.suspects} - known
+
+    @property
+    def _num_waiting_for_room(self) -> int:
+        suspects = {number for worker in self._workers for number in worker.suspects}
+        return sum(job.number not in suspects for job in self._waiting)
+
+    def _assign(self) -> None:
+        """Give each waiting job to a worker that takes it; the others go on waiting."""
+        waiting, self._waiting = self._waiting, deque()
+        for job in waiting:
+            worker = self._worker_for(job)
+            if worker is None:
+                self._waiting.append(job)
+                continue
+            worker.jobs[job.number] = job
+            with contextlib.suppress(OSError):  # it has died: the next poll reports the job as lost
+                worker.connection.send(job)
+
+    def _worker_for(self, job: Job) -> _Worker | None:
+        if any(job.number in worker.jobs for worker in self._workers):
+            return None  # it was stopped, and its worker has not heard of it yet
+        own = [worker for worker in self._workers if job.number in worker.suspects]
+        fit = [worker for worker in own or self._workers if worker.takes(job.number)]
+        return min(fit, key=lambda worker: (not worker.is_ready, len(worker.jobs)), default=None)
+
+    # ------------------------------------------------------------------ hearing from workers
 
     def _collect(self) -> list[Report]:
         reports: list[Report] = []
@@ -107,9 +157,10 @@ class LocalExecutor:
             self._read(worker)
             if is_dead:
                 self._bury(worker)
-                self._workers[index] = self._start(worker.device)
+                self._workers[index] = self._start(worker.device, worker.suspects)
             reports += worker.reports
             worker.reports = []
+        self._assign()
         return reports
 
     def _read(self, worker: _Worker) -> None:
@@ -121,46 +172,53 @@ class LocalExecutor:
             worker.process.join(5)
 
     def _take(self, worker: _Worker, message: object) -> None:
-        if message == _READY:
+        if isinstance(message, Capacity):
+            worker.capacity = message.jobs
             worker.is_ready, self._deaths_at_start = True, 0
-        elif isinstance(message, str):
-            raise RuntimeError(f"a worker on {worker.device} cannot start: {message}")
-        elif isinstance(message, _LastWords):
+        elif isinstance(message, LastWords):
+            if message.is_at_start:
+                raise RuntimeError(f"a worker on {worker.device} cannot start: {message.reason}")
             worker.last_words = f": {message.reason}"
         elif isinstance(message, Report):
-            if not worker.is_stopping:
-                worker.reports.append(message)
-            if message.kind in LAST:
-                worker.job = None
+            self._take_report(worker, message)
+
+    def _take_report(self, worker: _Worker, report: Report) -> None:
+        number = report.number
+        if number not in worker.stopping:
+            worker.reports.append(report)
+            if report.kind == "lost":  # the memory was too small beside others
+                worker.suspects.add(number)
+        if report.kind in LAST:
+            del worker.jobs[number]
+            worker.stopping.discard(number)
+            if report.kind != "lost":
+                worker.suspects.discard(number)
 
     def _bury(self, worker: _Worker) -> None:
         worker.process.join()
         reason = f"the worker {_shown_exit(worker.process.exitcode)}{worker.last_words}"
-        if worker.job is not None and not worker.is_stopping:
-            worker.reports.append(Report(worker.job.number, "lost", reason=reason))
+        is_shared = len(worker.jobs) > 1
+        for number in worker.jobs.keys() - worker.stopping:
+            worker.reports.append(Report(number, "lost", reason=reason, is_shared=is_shared))
+            if worker.capacity > 1:
+                worker.suspects.add(number)
         worker.connection.close()
         if not worker.is_ready:
             self._deaths_at_start += 1
             if self._deaths_at_start >= MOST_DEATHS_AT_START:
                 raise RuntimeError(f"workers on {worker.device} die while they start: {reason}")
 
-    def _start(self, device: str) -> _Worker:
-        here, there = self._context.Pipe()
-        process = self._context.Process(
-            target=_run_worker, args=(there, self._work, device), daemon=True, name="nas worker"
-        )
-        with _interrupts_blocked(), _main_hidden(self._work.needs_main):
-            process.start()
-        there.close()
-        return _Worker(device, process, here)
+    def _start(self, device: str, suspects: set[int]) -> _Worker:
+        process, connection = start_worker(self._work, device)
+        return _Worker(device, process, connection, self._work.concurrency or 1, suspects)
 
 
 class InProcessExecutor:
-    """Runs one job at a time in this process, a rung a poll: for the caller's own functions."""
+    """Runs one job at a time in this process, a turn a poll: for the caller's own functions."""
 
     def __init__(self, work: Work) -> None:
-        self._steps: Steps = work.open("cpu", own_process=False)
-        self._running: tuple[int, Iterator[Report]] | None = None
+        self._rotation = create_rotation(work, "cpu", own_process=False)
+        self._stopped: set[int] = set()
 
     @property
     def capacity(self) -> int:
@@ -169,8 +227,8 @@ class InProcessExecutor:
 
     def submit(self, job: Job) -> None:
         """Take a job; it runs in :meth:`poll`."""
-        assert self._running is None, "more jobs than workers"
-        self._running = job.number, reports_of(job, self._steps)
+        assert not self._rotation.numbers, "more jobs than workers"
+        self._rotation.add(job)
 
     def poll(self, timeout: float) -> list[Report]:
         """Run to the next report, however long that takes.
@@ -178,108 +236,25 @@ class InProcessExecutor:
         Raises:
             RuntimeError: the device failed; this process cannot use it any more.
         """
-        if self._running is None:
+        if not self._rotation.numbers:
             time.sleep(timeout)
             return []
-        report = next(self._running[1])
-        if report.kind in LAST:
-            self._running = None
-        return [report]
+        reports: list[Report] = []
+        while not reports:
+            reports = self._rotation.turn()
+        return reports
 
     def stop(self, number: int) -> None:
         """Give a job up."""
-        if self._running is not None and self._running[0] == number:
-            self._running = None
+        if number in self._rotation.numbers:
+            self._rotation.stop(number)
+            # Nothing runs between two polls: its last turn is its end, and nobody hears of it.
+            self._rotation.turn()
 
     def close(self) -> None:
         """Give up what runs."""
-        self._running = None
-
-
-_READY = ("ready",)
-
-
-@dataclass(frozen=True)
-class _LastWords:
-    """Why a worker ends itself."""
-
-    reason: str
-
-
-def _run_worker(connection: Connection, work: Work, device: str) -> None:
-    _end_with_parent()
-    try:
-        steps = work.open(device, own_process=True)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the driver shows it and stops
-        connection.send(f"{type(error).__name__}: {error}")
-        return
-    connection.send(_READY)
-    while True:
-        message = connection.recv()
-        if isinstance(message, Job):
-            try:
-                _run_job(connection, message, steps)
-            except DeviceError as failure:
-                # Only a new process gets the device back; the driver starts one.
-                connection.send(_LastWords(str(failure)))
-                os._exit(1)
-
-
-def _run_job(connection: Connection, job: Job, steps: Steps) -> None:
-    for report in reports_of(job, steps):
-        if connection.poll() and report.kind not in LAST and connection.recv() == job.number:
-            # The driver drops this report; it only says that the worker is free.
-            connection.send(Report(job.number, "failed", reason="stopped"))
-            return
-        connection.send(report)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="parent watch").start()
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Ctrl-C goes to the whole process group; a child born with it blocked never sees it."""
-    # Starting this later would let the signals through again.
-    resource_tracker.ensure_running()
-    signals = {signal.SIGINT}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _main_hidden(needs_main: bool) -> Iterator[None]:
-    """Keep a spawned child from running the user's script again.
-
-    ``multiprocessing`` imports the main module in each child, so that scripts without an
-    ``if __name__ == "__main__"`` would start a search within the search. Workers need nothing
-    of it, unless a function of the caller's is defined there.
-    """
-    main = sys.modules["__main__"]
-    hidden = {} if needs_main else {k: vars(main)[k] for k in _MAIN_PLACES if k in vars(main)}
-    for name in hidden:
-        delattr(main, name)
-    if hidden:
-        main.__spec__ = None
-    try:
-        yield
-    finally:
-        for name, value in hidden.items():
-            setattr(main, name, value)
-
-
-_MAIN_PLACES = ("__file__", "__spec__")
+        for number in self._rotation.numbers:
+            self.stop(number)
 
 
 def _shown_exit(code: int | None) -> str:

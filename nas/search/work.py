@@ -1,7 +1,7 @@
 """What a worker does with a job: train a proxy on the data, or call the caller's own function.
 
-A :class:`Work` travels to the worker once and is opened there; what it opens makes an iterator
-of rung results from a job. Both executors turn that into reports by :func:`reports_of`.
+A :class:`Work` travels to the worker once and is opened there; what it opens makes a
+:class:`Running` of a job, which is given turns by :class:`nas.search.rotation.Rotation`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,63 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from nas.architecture import Architecture
 from nas.evaluate import Evaluation, EvaluationFailed, RungResult
-from nas.search.executor import Job, Report
+from nas.search.executor import Job
 from nas.task import Task
 
 if TYPE_CHECKING:
     from nas.datasets import Statistics, TrainValidation
 
-Steps: TypeAlias = Callable[[Job], Iterator[RungResult]]
+
+class Running(Protocol):
+    """A job that has begun: work is done in turns, so that many can share a device.
+
+    ``share`` is what part of the device's time is this job's. :class:`nas.evaluate.Evaluation`
+    is one.
+    """
+
+    share: float
+
+    @property
+    def done(self) -> bool:
+        """Whether the last rung was reached."""
+        ...
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the device still works on the last turn: another job's turn is better now."""
+        ...
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps so far."""
+        ...
+
+    @property
+    def setup_seconds(self) -> float:
+        """Seconds of building and warming up, before the first step that counts."""
+        ...
+
+    @property
+    def device_bytes(self) -> int:
+        """Memory that the device keeps for it; 0 on a processor."""
+        ...
+
+    def turn(self) -> RungResult | None:
+        """Do or queue a little work; a rung's result when it is there."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; calling it again does nothing."""
+        ...
+
+
+Begin: TypeAlias = Callable[[Job], Running]
 Evaluate: TypeAlias = Callable[[Architecture, Task, int], float]
 
 
@@ -37,7 +82,12 @@ class Work(Protocol):
         """Whether a worker must import the caller's main module."""
         ...
 
-    def open(self, device: str, *, own_process: bool) -> Steps:
+    @property
+    def concurrency(self) -> int | None:
+        """Jobs that a worker runs at once; None: as many as measurements on its GPU say."""
+        ...
+
+    def open(self, device: str, *, own_process: bool) -> Begin:
         """Prepare the process once; called in the worker."""
         ...
 
@@ -47,13 +97,15 @@ class ProxyTraining:
     """Train the job's proxy on data that all workers share.
 
     On the CPU the tensors are in shared memory; a CUDA worker copies them to its device once.
+    ``concurrency`` None is one trial at a time on a processor.
     """
 
     data: TrainValidation
     statistics: Statistics
+    concurrency: int | None = None
     needs_main: bool = False
 
-    def open(self, device: str, *, own_process: bool) -> Steps:
+    def open(self, device: str, *, own_process: bool) -> Begin:
         """Set the threads and bring the data to the device."""
         import torch
 
@@ -61,8 +113,8 @@ class ProxyTraining:
             torch.set_num_threads(1)
         data = self.data if device == "cpu" else self.data.to(device)
 
-        def steps(job: Job) -> Iterator[RungResult]:
-            evaluation = Evaluation(
+        def begin(job: Job) -> Running:
+            return Evaluation(
                 job.architecture,
                 job.task,
                 job.seed,
@@ -70,10 +122,8 @@ class ProxyTraining:
                 statistics=self.statistics,
                 device=device,
             )
-            while not evaluation.done:
-                yield evaluation.advance()
 
-        return steps
+        return begin
 
 
 @dataclass(frozen=True)
@@ -84,51 +134,77 @@ class OwnFunction:
     """
 
     evaluate: Evaluate
+    concurrency: int = 1
 
     @property
     def needs_main(self) -> bool:
         """Whether the function is defined in the caller's main module."""
         return getattr(self.evaluate, "__module__", None) == "__main__"
 
-    def open(self, device: str, *, own_process: bool) -> Steps:
+    def open(self, device: str, *, own_process: bool) -> Begin:
         """Nothing to prepare."""
-
-        def steps(job: Job) -> Iterator[RungResult]:
-            start = time.perf_counter()
-            error = float(self.evaluate(job.architecture, job.task, job.seed))
-            if not 0 <= error <= 1:  # NaN is not, either
-                raise EvaluationFailed(f"evaluate returned {error}, not an error from 0 to 1")
-            yield RungResult(
-                epoch=1,
-                train_loss=math.nan,
-                validation_loss=math.nan,
-                error=error,
-                train_seconds=time.perf_counter() - start,
-                images_seen=0,
-            )
-
-        return steps
+        return lambda job: _Call(self.evaluate, job)
 
 
-def reports_of(job: Job, steps: Steps) -> Iterator[Report]:
-    """The reports of one job; the last is ``done`` or ``failed``.
+class _Call:
+    """One call of the caller's function: a single turn, on the processor."""
+
+    share = 1.0
+    is_busy = False
+    device_bytes = steps_done = 0
+    setup_seconds = 0.0
+
+    def __init__(self, evaluate: Evaluate, job: Job) -> None:
+        self._evaluate, self._job = evaluate, job
+        self.done = False
+
+    def turn(self) -> RungResult:
+        start = time.perf_counter()
+        job = self._job
+        error = float(self._evaluate(job.architecture, job.task, job.seed))
+        if not 0 <= error <= 1:  # NaN is not, either
+            raise EvaluationFailed(f"evaluate returned {error}, not an error from 0 to 1")
+        self.done = True
+        return RungResult(
+            epoch=1,
+            train_loss=math.nan,
+            validation_loss=math.nan,
+            error=error,
+            train_seconds=time.perf_counter() - start,
+            images_seen=0,
+        )
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+class JobFailed(Exception):  # noqa: N818 - a failed trial is a result, not a bug
+    """A job cannot go on; ``reason`` is for its report, ``is_memory`` where memory ran out."""
+
+    def __init__(self, reason: str, *, is_memory: bool) -> None:
+        super().__init__(reason)
+        self.reason, self.is_memory = reason, is_memory
+
+
+@contextmanager
+def job_failures() -> Iterator[None]:
+    """Turn whatever goes wrong with one job into its own failure.
 
     Raises:
+        JobFailed: this job is over; others are not concerned.
         DeviceError: nothing can be computed in this process any more.
     """
-    yield Report(job.number, "started")
-    result = None
     try:
-        for result in steps(job):
-            yield Report(job.number, "rung", result)
+        yield
     except EvaluationFailed as failure:
-        yield Report(job.number, "failed", result, failure.reason)
+        raise JobFailed(failure.reason, is_memory=_MEMORY in failure.reason) from failure
     except Exception as error:  # a worker outlives any trial; the reason is kept
         if _is_device_failure(error):
             raise DeviceError(_shown(error)) from error
-        yield Report(job.number, "failed", result, _shown(error))
-    else:
-        yield Report(job.number, "done", result)
+        raise JobFailed(_shown(error), is_memory=_MEMORY in str(error)) from error
+
+
+_MEMORY = "out of memory"
 
 
 def _is_device_failure(error: Exception) -> bool:
@@ -136,7 +212,7 @@ def _is_device_failure(error: Exception) -> bool:
     import torch
 
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError) or "out of memory" in text:
+    if isinstance(error, torch.OutOfMemoryError) or _MEMORY in text:
         return False
     # Newer versions of torch have a class for it.
     kind: type[Exception] | None = getattr(torch, "AcceleratorError", None)
