@@ -101,6 +101,7 @@ class Evaluation:
             self._training = Training(self.proxy, self._data.train, statistics, plan, seed)
         self._work = self._worked()
         self._charged: float | None = None
+        self._failure: str | None = None
         self._seconds = self._setup_seconds = time.perf_counter() - start
 
     @property
@@ -163,9 +164,15 @@ class Evaluation:
         """
         if self.done:
             raise ValueError(f"the evaluation is done: its last rung is {self.task.rungs[-1]}")
+        if self._failure is not None:
+            raise EvaluationFailed(self._failure)
         start = time.perf_counter()
-        with self._guarded():
-            result = next(self._work)
+        try:
+            with self._guarded():
+                result = next(self._work)
+        except EvaluationFailed as failure:
+            self._failure = failure.reason
+            raise
         self._charge(start)
         if result is None:
             return None
@@ -258,7 +265,7 @@ class Evaluation:
         self._train_losses = list(state["train_losses"])
         self._seconds = state["train_seconds"]
         self._setup_seconds = state.get("setup_seconds", 0.0)
-        self._charged = None
+        self._charged = self._failure = None
         self._work = self._worked()
 
     def _identity(self) -> dict[str, str | int]:

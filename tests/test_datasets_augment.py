@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nas.datasets import POLICIES, Statistics, augment, normalise
-from nas.datasets.augment import crop_margin
+from nas.datasets import Statistics, augment, normalise
+from nas.datasets.augment import crop_margin, draw_crops
 
 
 def _batch(count=64, channels=3, height=8, width=8, seed=0):
@@ -16,8 +16,11 @@ def _batch(count=64, channels=3, height=8, width=8, seed=0):
     return torch.randint(1, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-def _augment(images, policy, seed=0):
-    return augment(images, torch.Generator(images.device).manual_seed(seed), policy)
+def _drawn(images, seed=0):
+    """Flips of half of the images, and crops."""
+    numbers = torch.Generator().manual_seed(seed)
+    flips = torch.randint(0, 2, (len(images),), generator=numbers).bool()
+    return flips, draw_crops(len(images), *images.shape[2:], numbers)
 
 
 def _crops(image, margin):
@@ -38,68 +41,69 @@ def _find(result, candidates):
     return found[0]
 
 
-def test_none_returns_the_images_and_draws_nothing():
-    images, generator = _batch(), torch.Generator().manual_seed(0)
-    before = generator.get_state()
-    assert augment(images, generator, "none") is images
-    assert torch.equal(before, generator.get_state())
+def test_nothing_to_do_returns_the_images():
+    images = _batch()
+    assert augment(images) is images
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (2, 16, 9)])
-def test_crop_is_a_window_of_the_padded_image_and_reaches_all(shape):
+def test_a_crop_is_the_window_that_was_drawn_and_all_are_reached(shape):
     images = _batch(400, *shape)
     margin = crop_margin(*shape[1:])
-    results = _augment(images, "crop")
+    _, crops = _drawn(images)
+    results = augment(images, None, crops)
     offsets = [
         _find(result, _crops(image, margin)) for image, result in zip(images, results, strict=True)
     ]
+    assert offsets == [tuple(crop) for crop in crops.tolist()]
     assert set(offsets) == {(y, x) for y in range(2 * margin + 1) for x in range(2 * margin + 1)}
 
 
-def test_flip_mirrors_half_of_the_images():
-    images = _batch(1_000)
-    results = _augment(images, "flip")
+def test_a_flip_mirrors_the_images_that_were_drawn():
+    images = _batch(100)
+    flips, _ = _drawn(images)
+    results = augment(images, flips)
     flipped = [
         _find(result, {False: image, True: image.flip(2)})
         for image, result in zip(images, results, strict=True)
     ]
-    assert 430 < sum(flipped) < 570
+    assert flipped == flips.tolist()
+    assert 30 < sum(flipped) < 70
 
 
-def test_crop_flip_does_both_independently():
-    images = _batch(1_000)
+def test_crop_and_flip_mirror_the_window():
+    images = _batch(200)
+    flips, crops = _drawn(images)
     found = []
-    for image, result in zip(images, _augment(images, "crop-flip"), strict=True):
-        crops = _crops(image, 1)
-        candidates = {(key, False): crop for key, crop in crops.items()}
-        candidates |= {(key, True): crop.flip(2) for key, crop in crops.items()}
+    for image, result in zip(images, augment(images, flips, crops), strict=True):
+        windows = _crops(image, 1)
+        candidates = {(key, False): crop for key, crop in windows.items()}
+        candidates |= {(key, True): crop.flip(2) for key, crop in windows.items()}
         found.append(_find(result, candidates))
+    wanted = zip(map(tuple, crops.tolist()), flips.tolist(), strict=True)
+    assert found == list(wanted)
     assert len(set(found)) == 18
-    assert 430 < sum(flipped for _, flipped in found) < 570
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_is_deterministic_and_leaves_its_argument_alone(policy):
-    images = _batch()
-    kept = images.clone()
-    first, again, other = (_augment(images, policy, seed) for seed in (1, 1, 2))
-    assert torch.equal(images, kept)
-    assert torch.equal(first, again)
-    assert first.shape == images.shape
-    assert first.dtype == torch.uint8
-    assert (policy == "none") == torch.equal(first, other)
+@pytest.mark.parametrize("has_flips", [False, True])
+@pytest.mark.parametrize("has_crops", [False, True])
+def test_its_arguments_are_left_alone(has_flips, has_crops):
+    images, (flips, crops) = _batch(), _drawn(_batch())
+    kept = [item.clone() for item in (images, flips, crops)]
+    result = augment(images, flips if has_flips else None, crops if has_crops else None)
+    assert result.shape == images.shape
+    assert result.dtype == torch.uint8
+    assert all(map(torch.equal, (images, flips, crops), kept))
 
 
-def test_does_not_touch_the_global_generator():
+def test_crops_are_the_generators():
     before = torch.get_rng_state()
-    _augment(_batch(), "crop-flip")
+    one, again, other = (
+        draw_crops(50, 8, 8, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(before, torch.get_rng_state())
-
-
-@pytest.mark.parametrize("policy", ["crops", "", "crop_flip"])
-def test_refuses_other_policies(policy):
-    with pytest.raises(ValueError, match=r"unknown augmentation .*Known: crop, crop-flip"):
-        _augment(_batch(), policy)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
 
 
 @pytest.mark.parametrize("size", [(32, 4), (28, 4), (64, 8), (20, 2), (4, 1), (1, 1)])
@@ -145,27 +149,25 @@ def test_normalise_first_used_in_inference_mode_can_train_later():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-def test_a_cuda_graph_captures_it_and_draws_anew_at_each_replay():
+def test_a_cuda_graph_captures_it_and_reads_what_was_drawn_anew():
     images = _batch(channels=3, height=32, width=32).cuda()
-    generator = torch.Generator("cuda").manual_seed(0)
+    flips, crops = (item.cuda() for item in _drawn(images))
 
     def step():
-        return normalise(augment(images, generator, "crop-flip"), STATISTICS, channels_last=True)
+        return normalise(augment(images, flips, crops), STATISTICS, channels_last=True)
 
     side_stream = torch.cuda.Stream()
     with torch.cuda.stream(side_stream):
         step()
     torch.cuda.current_stream().wait_stream(side_stream)
     graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)
     with torch.cuda.graph(graph):
         result = step()
-    generator.manual_seed(5)
     replays = []
-    for _ in range(2):
+    for seed in (1, 2):
+        for tensor, drawn in zip((flips, crops), _drawn(images, seed), strict=True):
+            tensor.copy_(drawn)
         graph.replay()
         replays.append(result.clone())
-    generator.manual_seed(5)
-    assert torch.equal(replays[0], step())
-    assert torch.equal(replays[1], step())
+        assert torch.equal(replays[-1], step())
     assert not torch.equal(*replays)

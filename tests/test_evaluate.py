@@ -12,6 +12,7 @@ import torch
 from small_training import IMAGE, small_architecture, small_data, small_split, small_task
 from torch import Tensor
 
+from nas import evaluate
 from nas.architecture import Norm
 from nas.evaluate import Evaluation, EvaluationFailed, RungResult
 from nas.task import Task, create_task, proxy
@@ -32,7 +33,7 @@ def finish(evaluation: Evaluation) -> list[RungResult]:
 
 
 def without_time(results: list[RungResult] | tuple[RungResult, ...]) -> list[RungResult]:
-    return [replace(result, train_seconds=0.0) for result in results]
+    return [replace(result, train_seconds=0.0, setup_seconds=0.0) for result in results]
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -66,7 +67,7 @@ def test_rungs_report_epochs_images_and_losses() -> None:
     ]
     seconds = [result.train_seconds for result in results]
     assert 0 < seconds[0] < seconds[1] < seconds[2]
-    assert results[-1].error < 0.5
+    assert results[-1].error < 0.7  # chance is 0.75
     assert results[-1].validation_loss < results[0].validation_loss
     assert evaluation.results == tuple(results)
     with pytest.raises(ValueError, match="its last rung is 4"):
@@ -171,6 +172,106 @@ def test_a_loss_that_is_not_finite_fails_with_the_reason() -> None:
         evaluation.advance()
     assert "the loss became" in failure.value.reason
     assert "in epoch 1 by step" in failure.value.reason
+
+
+# Turns
+
+
+def turned(evaluation: Evaluation) -> tuple[RungResult, int]:
+    """The next rung by turns, and their number."""
+    turns = 1
+    while (result := evaluation.turn()) is None:
+        assert not evaluation.is_busy
+        turns += 1
+    return result, turns
+
+
+def test_turns_are_slices_and_give_the_same_as_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = evaluation_of()
+    finish(whole)
+    monkeypatch.setattr(evaluate, "SLICE_STEPS", 2)
+    sliced = evaluation_of()
+    # An epoch has three steps: one turn ends within it and another with the rung.
+    assert [turned(sliced)[1] for _ in range(2)] == [2, 2]
+    sliced.turn()
+    sliced.advance()  # both ways may be mixed, even within a rung
+    assert sliced.done
+    assert sliced.steps_done == 12
+    assert_same_bits(whole, sliced)
+    with pytest.raises(ValueError, match="its last rung is 4"):
+        sliced.turn()
+
+
+def test_evaluations_in_turn_are_as_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "SLICE_STEPS", 1)
+    others = [Norm("none"), Norm("batch"), Norm("batch")]
+    alone = [evaluation_of(seed=seed, norm=norm) for seed, norm in enumerate(others)]
+    for evaluation in alone:
+        finish(evaluation)
+    together = [evaluation_of(seed=seed, norm=norm) for seed, norm in enumerate(others)]
+    broken = evaluation_of(small_task(learning_rate=1e30))
+    waiting = [broken, *together]
+    while waiting:
+        evaluation = waiting.pop(0)
+        try:
+            evaluation.turn()
+        except EvaluationFailed:
+            assert evaluation is broken
+            continue
+        if not evaluation.done:
+            waiting.append(evaluation)
+    assert not broken.done
+    for one, two in zip(alone, together, strict=True):
+        assert_same_bits(one, two)
+
+
+def test_within_an_epoch_nothing_can_be_saved_and_after_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluate, "SLICE_STEPS", 1)
+    whole, paused, fresh = (evaluation_of() for _ in range(3))
+    finish(whole)
+    paused.turn()
+    with pytest.raises(ValueError, match="within an epoch"):
+        paused.state_dict()
+    paused.advance()
+    fresh.turn()  # what was begun is forgotten
+    fresh.load_state_dict(paused.state_dict())
+    finish(fresh)
+    assert_same_bits(whole, fresh)
+
+
+def test_a_failed_evaluation_fails_again_with_the_same_reason() -> None:
+    evaluation = evaluation_of(small_task(learning_rate=1e30))
+    reasons = []
+    for _ in range(2):
+        with pytest.raises(EvaluationFailed) as failure:
+            evaluation.turn()
+        reasons.append(failure.value.reason)
+    assert reasons[0] == reasons[1]
+
+
+def test_seconds_hold_the_set_up_and_survive_a_pause() -> None:
+    evaluation = evaluation_of()
+    result = evaluation.advance()
+    assert 0 < result.setup_seconds < result.train_seconds
+    assert result.setup_seconds == evaluation.setup_seconds
+    resumed = evaluation_of()
+    resumed.load_state_dict(evaluation.state_dict())
+    assert resumed.advance().setup_seconds == result.setup_seconds
+    state = evaluation.state_dict()
+    del state["setup_seconds"], state["results"][0]["setup_seconds"]  # saved by an older version
+    resumed.load_state_dict(state)
+    assert resumed.results[0].setup_seconds == 0
+
+
+def test_a_processor_holds_no_device_memory_and_closing_keeps_the_results() -> None:
+    evaluation = evaluation_of()
+    results = finish(evaluation)
+    assert evaluation.device_bytes == 0
+    evaluation.close()
+    evaluation.close()
+    assert list(evaluation.results) == results
 
 
 LOW_MEMORY = """
