@@ -156,6 +156,15 @@ def search(  # noqa: PLR0913 - one parameter an option
         int | None,
         whole(1, 1_024, help="Default: one a core, or one a GPU.", panel=EXECUTION),
     ] = None,
+    concurrency: Annotated[
+        int | None,
+        whole(
+            1,
+            1_024,
+            help="Trials at once on each GPU. Default: chosen by measurement.",
+            panel=EXECUTION,
+        ),
+    ] = None,
     results: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Where runs are kept.", rich_help_panel=EXECUTION),
@@ -207,6 +216,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         "trials": trials,
         "seconds": seconds,
         "workers": workers,
+        "concurrency": concurrency,
         "device": device,
         "seed": seed,
         "seed_with": [_seed_network(item) for item in seed_with or ()],

@@ -65,12 +65,13 @@ def print_plan(plan: Plan) -> None:
             "budgets": ", ".join(budgets) or "none",
             "accepted": f"{100 * plan.accepted:.0f} % of random networks fit the task and budgets",
             "limits": " or ".join(limits),
-            "workers": f"{plan.workers} on {plan.device}",
+            "workers": f"{plan.workers} on {plan.device}, {_at_once(plan)}",
             "a trial": f"{plan.images:,} images through {format_count(plan.proxy_macs)} MACs, "
             f"about {format_seconds(plan.trial_seconds)}",
             "in all": "until the time is over"
             if plan.seconds is None
-            else f"about {format_seconds(plan.seconds)} after the start-up of the workers",
+            else f"{'about' if plan.concurrency == 1 else 'at most about'} "
+            f"{format_seconds(plan.seconds)} after the start-up of the workers",
         }
     )
     print_text()
@@ -79,6 +80,12 @@ def print_plan(plan: Plan) -> None:
         [(name, *map(format_count, values)) for name, values in plan.costs.items()],
     )
     print_text("Nothing was written. Without --plan the search begins.")
+
+
+def _at_once(plan: Plan) -> str:
+    if plan.concurrency is None:
+        return "with as many trials at once as measurements say"
+    return "a trial at a time" if plan.concurrency == 1 else f"{plan.concurrency} trials at once"
 
 
 def format_architectures(size: int) -> str:

@@ -36,7 +36,10 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class Progress:
-    """A search at one moment. Errors are fractions; NaN and None stand for what is not known."""
+    """A search at one moment. Errors are fractions; NaN and None stand for what is not known.
+
+    ``capacity`` is how many trials can run at once, which on a GPU changes with measurements.
+    """
 
     name: str
     done: int
@@ -51,6 +54,7 @@ class Progress:
     seconds: float
     limit_seconds: float | None
     left_seconds: float | None = None
+    capacity: int | None = None
 
 
 class Display(Protocol):
@@ -131,7 +135,7 @@ def create_display(console: Console | None = None) -> Display:
 
 def summary(progress: Progress) -> str:
     """The search in one line."""
-    parts = [_count(progress), f"{len(progress.running)} running"]
+    parts = [_count(progress), _running_count(progress)]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.reused:
@@ -160,7 +164,8 @@ def picture(progress: Progress) -> RenderableType:
         Text(f"reused {progress.reused}"),
     )
     rejected = ", ".join(f"{count} {kind}" for kind, count in sorted(progress.rejected.items()))
-    return Group(head, facts, Text(f"rejected: {rejected or 'none'}"), _running(progress))
+    counts_line = Text(f"{_running_count(progress)} | rejected: {rejected or 'none'}")
+    return Group(head, facts, counts_line, _running(progress))
 
 
 def _running(progress: Progress) -> RenderableType:
@@ -182,6 +187,13 @@ def _count(progress: Progress) -> str:
         return f"{progress.done} trials, {progress.trials} asked"
     asked = "" if progress.trials is None else f"/{progress.trials}"
     return f"{progress.done}{asked} trials"
+
+
+def _running_count(progress: Progress) -> str:
+    running, capacity = len(progress.running), progress.capacity
+    return (
+        f"{running} running" if capacity in (None, running) else f"{running} of {capacity} running"
+    )
 
 
 def _clock(progress: Progress) -> str:

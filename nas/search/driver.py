@@ -141,6 +141,7 @@ class Search:
             seconds=self.seconds,
             limit_seconds=self._limits.seconds,
             left_seconds=self._left_seconds(),
+            capacity=self._executor.capacity,
         )
 
     # ------------------------------------------------------------------ when to end

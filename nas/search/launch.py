@@ -23,7 +23,12 @@ from nas.search.prepare import Prepared, exists_message, prepare, with_data
 from nas.search.proposals import Proposals
 from nas.search.samplers import Mirror, distributions_of
 from nas.search.study import DriverLock, function_name
-from nas.search.workers import create_executor, load_training_data, worker_devices
+from nas.search.workers import (
+    check_concurrency,
+    create_executor,
+    load_training_data,
+    worker_devices,
+)
 from nas.space import SearchSpace
 from nas.task import Task
 
@@ -46,6 +51,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     trials: int | None = None,
     seconds: float | None = None,
     workers: int | None = None,
+    concurrency: int | None = None,
     device: str = "auto",
     seed: int | None = None,
     seed_with: Sequence[str | Architecture] = (),
@@ -67,6 +73,8 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     returns an error from 0 to 1 in place of the proxy training: with one worker (the default
     then) it is called in this process, with more in worker processes that import its module.
     ``device`` auto is the recorded one in a resumed run.
+    ``concurrency`` is the number of trials at once on each GPU; by default it is chosen by
+    measurement while the search runs.
     ``executor`` may be an object of your own. ``display`` shows the search; none by default.
 
     Raises:
@@ -76,6 +84,8 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     """
     if isinstance(executor, str) and executor not in EXECUTORS:
         raise ValueError(unknown_name("executor", executor, EXECUTORS))
+    if evaluate is not None or not isinstance(executor, str):
+        device = "cpu"
     prepared = prepare(
         space,
         task,
@@ -90,11 +100,12 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         },
         storage=storage,
         resume=resume,
-        device="cpu" if evaluate is not None or not isinstance(executor, str) else device,
+        device=device,
         seed_with=seed_with,
         trials=trials,
         seconds=seconds,
     )
+    check_concurrency(prepared.device, concurrency)
     if isinstance(executor, str):
         if evaluate is None:
             # A wrong number of workers is told before the data is read.
@@ -102,7 +113,12 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
             data = load_training_data(prepared.task, data)
             prepared = with_data(prepared, digest_data(data))
         runner: Executor = create_executor(
-            prepared.task, prepared.device, workers, evaluate=evaluate, data=data
+            prepared.task,
+            prepared.device,
+            workers,
+            concurrency=concurrency,
+            evaluate=evaluate,
+            data=data,
         )
     else:
         runner = executor

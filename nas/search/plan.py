@@ -21,7 +21,7 @@ from nas.cost import COSTS, count_cost
 from nas.records import RESULTS
 from nas.search.prepare import NUM_DRAWN, Prepared, prepare
 from nas.search.proposals import Judged
-from nas.search.workers import worker_devices
+from nas.search.workers import check_concurrency, worker_devices
 from nas.space import SearchSpace
 from nas.task import Task, proxy
 
@@ -37,7 +37,9 @@ class Plan:
 
     ``accepted`` is the share of random networks that fit and meet the budgets; ``costs`` holds
     (least, median, largest) of them by cost. ``images`` are what a trial's training passes.
-    ``seconds`` is the whole search on all workers, None where the trials are not limited.
+    ``seconds`` is the whole search on all workers with one trial at a time on each, None where
+    the trials are not limited. ``concurrency`` is how many trials run at once on each, None where
+    measurements during the search decide.
     """
 
     space: str
@@ -52,6 +54,7 @@ class Plan:
     limit_seconds: float | None
     device: str
     workers: int
+    concurrency: int | None
     accepted: float
     costs: dict[str, tuple[int, int, int]]
     proxy_macs: int
@@ -72,6 +75,7 @@ def plan_search(  # noqa: PLR0913 - as run_search
     trials: int | None = None,
     seconds: float | None = None,
     workers: int | None = None,
+    concurrency: int | None = None,
     device: str = "auto",
     seed: int | None = None,
     seed_with: Sequence[str | Architecture] = (),
@@ -100,6 +104,7 @@ def plan_search(  # noqa: PLR0913 - as run_search
     )
     limits = prepared.limits
     devices = worker_devices(prepared.device, workers)
+    check_concurrency(prepared.device, concurrency)
     accepted = _accepted(prepared)
     middling = _middling(accepted, prepared.task)
     images = _images(prepared.task, data)
@@ -122,6 +127,7 @@ def plan_search(  # noqa: PLR0913 - as run_search
         limit_seconds=limits.seconds,
         device=prepared.device,
         workers=len(devices),
+        concurrency=1 if prepared.device == "cpu" else concurrency,
         accepted=len(accepted) / NUM_DRAWN,
         costs=_spread(accepted or [middling], prepared.task),
         proxy_macs=_proxy_macs(middling, prepared.task),

@@ -52,15 +52,35 @@ def worker_devices(device: str, workers: int | None) -> list[str]:
     return [f"cuda:{index}" for index in range(workers or gpus)]
 
 
+def check_concurrency(device: str, concurrency: int | None) -> None:
+    """Refuse a number of trials at once that a worker on ``device`` cannot run.
+
+    Raises:
+        ValueError: not a number from 1, or given for a processor.
+    """
+    if concurrency is None:
+        return
+    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+        raise ValueError(f"concurrency must be an integer from 1, not {concurrency!r}")
+    if device == "cpu":
+        raise ValueError(
+            f"concurrency {concurrency}: it is the number of trials at once on each GPU, and on a "
+            f"processor every worker runs one; say how many workers instead (--workers)"
+        )
+
+
 def create_executor(
     task: Task,
     device: str,
     workers: int | None,
     *,
+    concurrency: int | None = None,
     evaluate: Evaluate | None = None,
     data: Split | TrainValidation | None = None,
 ) -> Executor:
     """An executor on this machine; the data is loaded and shared first.
+
+    ``concurrency`` is the number of trials at once on each GPU, None to choose it by measurement.
 
     Raises:
         ValueError: workers, data or function are wrong.
@@ -78,7 +98,7 @@ def create_executor(
 
     statistics = measure_statistics(split.train)
     # Workers of any device get it so; this also checks that /dev/shm is large enough.
-    return LocalExecutor(ProxyTraining(split.share_memory(), statistics), devices)
+    return LocalExecutor(ProxyTraining(split.share_memory(), statistics, concurrency), devices)
 
 
 def load_training_data(task: Task, data: Split | TrainValidation | None) -> TrainValidation:
