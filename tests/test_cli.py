@@ -339,8 +339,11 @@ def test_show_a_trial(run: Path, width: int) -> None:
     result = nas("show", run, "--trial", "3")
     assert "stages.0.0" in result.out
     assert f"nas export {run} --pick trial:3" in result.out
+    assert "0.00s of set-up before the first step" in " ".join(result.out.split())
     data = nas("show", run, "--trial", 3, "--json").data
     assert data["number"] == 3
+    assert data["setup_seconds"] == 0.0  # the run's own function has none
+    assert [row["setup_seconds"] for row in data["curve"]] == [0.0]
     assert data["choices"]["stages.count"] in (1, 2)
     assert data["architecture"]["format"] == 1
     cost = nas("cost", "googlenet", "--json").data

@@ -16,6 +16,7 @@ import pytest
 from small_search import trained
 from test_search import TINY, search, task
 
+from nas.cli.show import trial_data
 from nas.records import (
     CURVE_COLUMNS,
     TRIAL_COLUMNS,
@@ -49,6 +50,28 @@ def test_types_are_the_same_with_and_without_rows(results: Path) -> None:
         assert {column: str(kind) for column, kind in run.curves.dtypes.items()} == CURVE_COLUMNS
         assert isinstance(run.trials.index, pd.RangeIndex)
     assert len(open_run(results / "broken").curves) == 0
+
+
+def test_seconds_of_set_up_are_read_and_0_in_runs_that_have_none(tmp_path: Path) -> None:
+    run = search(tmp_path, name="old", trials=2)
+    assert set(run.curves["setup_seconds"]) == {0.05}
+    assert trial_data(run, 0)["setup_seconds"] == 0.05
+    with sqlite3.connect(run.path / "study.db") as database:
+        rows = database.execute(
+            "SELECT trial_user_attribute_id, value_json FROM trial_user_attributes "
+            "WHERE key = 'curve'"
+        ).fetchall()
+        for number, text in rows:
+            shorter = json.dumps([point[:5] for point in json.loads(text)])
+            database.execute(
+                "UPDATE trial_user_attributes SET value_json = ? WHERE trial_user_attribute_id = ?",
+                (shorter, number),
+            )
+    old = run.refresh().curves
+    assert set(old["setup_seconds"]) == {0.0}
+    pd.testing.assert_frame_equal(
+        old.drop(columns="setup_seconds"), run.curves.drop(columns="setup_seconds")
+    )
 
 
 def test_a_search_that_broke_says_why(results: Path) -> None:

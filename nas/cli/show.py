@@ -247,6 +247,7 @@ def trial_data(run: Run, number: int) -> dict[str, Any]:
         "run": run.name,
         "run_state": run.state,
         "seed": int(run.trials.loc[run.trials["number"] == number, "seed"].iloc[0]),
+        "setup_seconds": float(curves["setup_seconds"].max()) if len(curves) else 0.0,
         "choices": _records(choices)[0],
         "curve": _records(curves),
         "architecture": json.loads(run.architecture(number).to_json()),
@@ -258,6 +259,7 @@ def print_trial(data: dict[str, Any], where: str) -> None:
     from nas.analysis.shell import command
     from nas.architecture import Architecture
     from nas.cli.console import print_commands, print_facts, print_table, print_text
+    from nas.quantities import format_seconds
 
     standing = _state_word(data["standing"], data["run_state"])
     if data["dominated_by"]:
@@ -271,6 +273,12 @@ def print_trial(data: dict[str, Any], where: str) -> None:
         "memory": f"{data['activation_bytes']:,} bytes of activations, "
         f"{data['peak_activation_bytes']:,} at the peak",
     }
+    if data["curve"]:
+        seconds = data["curve"][-1]["train_seconds"]
+        facts["time"] = (
+            f"{format_seconds(seconds)} of training and validation, of them "
+            f"{data['setup_seconds']:.2f}s of set-up before the first step"
+        )
     print_facts(facts)
     print_text()
     print_text(str(Architecture.from_json(json.dumps(data["architecture"]))))

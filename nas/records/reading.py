@@ -79,11 +79,7 @@ class Run:
             "JOIN trials t ON t.trial_id = a.trial_id "
             "WHERE t.study_id = :study AND a.key = 'curve' ORDER BY t.number"
         )
-        table = [
-            dict(zip(CURVE_COLUMNS, (number, *point), strict=True))
-            for number, text in rows
-            for point in json.loads(text)
-        ]
+        table = [_curve_row(number, point) for number, text in rows for point in json.loads(text)]
         return _frame(table, CURVE_COLUMNS)
 
     @cached_property
@@ -401,6 +397,12 @@ def _reading_engine(location: Location) -> sqlalchemy.Engine:
 
 def _is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK)
+
+
+def _curve_row(number: int, point: list[float | None]) -> dict[str, Any]:
+    # Older versions stored no seconds of set-up.
+    missing = [0.0] * (len(CURVE_COLUMNS) - 1 - len(point))
+    return dict(zip(CURVE_COLUMNS, (number, *point, *missing), strict=True))
 
 
 def _trial_row(row: Any, attributes: Mapping[str, str], error: float | None) -> dict[str, Any]:

@@ -5,7 +5,8 @@ A run is one Optuna study. By default it is ``results/NAME/study.db`` (SQLite) w
 the objectives' values and three user attributes, each JSON:
 
 ``proposal``  what was known before training: architecture, costs, fingerprints, seed, origin
-``curve``     a list of [epoch, train loss, validation loss, error, seconds], grown while it runs
+``curve``     a list of [epoch, train loss, validation loss, error, seconds, seconds of set-up],
+              grown while it runs; runs of older versions lack the last
 ``result``    epochs, seconds, whether it came from the cache, and the reason of an end
 
 Times are local; seconds, bytes and counts are plain integers and floats.
@@ -72,6 +73,7 @@ CURVE_COLUMNS = {
     "validation_loss": "float64",
     "error": "float64",
     "train_seconds": "float64",
+    "setup_seconds": "float64",
 }
 
 

@@ -39,7 +39,13 @@ class Trial:
     def add(self, result: RungResult) -> None:
         """It passed a rung; what is not finite is not known."""
         self.last = result
-        numbers = (result.train_loss, result.validation_loss, result.error, result.train_seconds)
+        numbers = (
+            result.train_loss,
+            result.validation_loss,
+            result.error,
+            result.train_seconds,
+            result.setup_seconds,
+        )
         self.curve.append([result.epoch, *(x if math.isfinite(x) else None for x in numbers)])
 
 
