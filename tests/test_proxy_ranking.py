@@ -1,0 +1,325 @@
+"""The study of proxies: its statistics by hand and by SciPy, its settings, and a tiny real run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import make_images
+from scipy.stats import kendalltau
+
+from nas.architecture import Shape, branch_stride, cell_shapes
+from nas.cost import count_cost
+from nas.datasets import DataInfo
+from nas.space import SearchSpace
+from nas.task import narrowing, proxy
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import proxy_ranking  # noqa: E402
+import proxy_settings  # noqa: E402
+import ranking_statistics  # noqa: E402
+import ranking_tables  # noqa: E402
+from ranking_statistics import tau, tau_difference  # noqa: E402
+
+DATA = DataInfo("made", Shape(1, 28, 28), tuple("0123456789"), 10_000, 2_000)
+SETTINGS = {setting.name: setting for setting in proxy_settings.SETTINGS}
+
+
+class TestTau:
+    def test_one_pair_of_six_is_the_other_way_round(self):
+        estimate = tau([1, 2, 3, 4], [1, 3, 2, 4])
+        assert estimate.value == pytest.approx((5 - 1) / 6)
+        assert estimate.items == 4
+
+    def test_ties_by_hand(self):
+        # Pairs: 12 tied in the first, 23 tied in the second, 13 the same way round in both.
+        assert tau([1, 1, 2], [1, 2, 2]).value == pytest.approx(1 / math.sqrt(2 * 2))
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_equals_scipy_with_ties(self, seed):
+        x, y = np.random.default_rng(seed).integers(0, 6, (2, 20))
+        assert tau(x, y).value == pytest.approx(kendalltau(x, y).statistic)
+
+    def test_a_draw_is_the_tau_of_the_items_drawn(self):
+        x, y = np.random.default_rng(0).normal(size=(2, 12))
+        weights = ranking_statistics._draws(12)[:50]
+        assert weights.sum(axis=1).tolist() == [12] * 50
+        taus = ranking_statistics._taus(x, y, np.ones((12, 12)), weights)
+        for row, value in zip(weights, taus, strict=True):
+            drawn = np.repeat(np.arange(12), row.astype(int))
+            assert value == pytest.approx(kendalltau(x[drawn], y[drawn]).statistic)
+
+    def test_the_interval_narrows_with_more_items(self):
+        random = np.random.default_rng(1)
+        widths = []
+        for items in (15, 150):
+            x = random.normal(size=items)
+            estimate = tau(x, x + random.normal(size=items))
+            assert estimate.low < estimate.value < estimate.high
+            widths.append(estimate.high - estimate.low)
+        assert widths[1] < widths[0] / 2
+
+    def test_leaves_out_what_one_ranking_lacks(self):
+        estimate = tau([1, 2, math.nan, 3, 4], [1, 2, 3, math.nan, 4])
+        assert (estimate.value, estimate.items) == (1.0, 3)
+
+    def test_counts_pairs_within_groups_only(self):
+        # Between the groups all agrees, within each it is the other way round.
+        x, y, groups = [1, 2, 11, 12], [2, 1, 12, 11], [0, 0, 1, 1]
+        assert tau(x, y).value == pytest.approx((4 - 2) / 6)
+        assert tau(x, y, groups).value == -1
+
+    def test_a_ranking_of_ties_has_none(self):
+        estimate = tau([1, 1, 1], [1, 2, 3])
+        assert math.isnan(estimate.value)
+        assert str(estimate) == "-"
+
+
+class TestDifference:
+    def test_is_nothing_between_equal_rankings(self):
+        x, t = np.random.default_rng(2).normal(size=(2, 20))
+        estimate = tau_difference(x, x, t)
+        assert (estimate.value, estimate.low, estimate.high) == (0, 0, 0)
+
+    def test_is_of_the_items_that_all_three_have(self):
+        first, other, truth = [1, 2, 3, math.nan], [3, 2, 1, 0], [1, 2, 3, 4]
+        estimate = tau_difference(first, other, truth)
+        assert (estimate.value, estimate.items) == (2.0, 3)
+
+    def test_is_paired(self):
+        """Two rankings that err alike differ less surely known than each is known alone."""
+        random = np.random.default_rng(3)
+        truth = random.normal(size=40)
+        first = truth + random.normal(size=40)
+        other = first + 0.01 * random.normal(size=40)
+        alone, paired = tau(first, truth), tau_difference(first, other, truth)
+        assert paired.high - paired.low < (alone.high - alone.low) / 4
+
+
+class TestSettings:
+    def test_every_setting_is_trained_and_has_its_own_name(self):
+        trained = [item for trainings in proxy_settings.ROUNDS for item in trainings]
+        assert len(set(trained)) == len(trained)
+        names = {name for name, _ in trained}
+        assert names == {*SETTINGS, proxy_settings.REFERENCE}
+        assert len(SETTINGS) == len(proxy_settings.SETTINGS)
+
+    def test_each_is_another_training(self):
+        seen = {
+            (setting.task(DATA, "float32").fingerprint, setting.min_side)
+            for setting in proxy_settings.SETTINGS
+        }
+        assert len(seen) == len(SETTINGS)
+
+    def test_resolution_and_images_are_relative(self):
+        big = replace(DATA, image=Shape(3, 200, 200))
+        task = SETTINGS["resolution 50 %"].task(big, "float32")
+        assert task.proxy.resolution == 48
+        assert SETTINGS["resolution 50 %"].task(DATA, "float32").proxy.resolution == 14
+        assert SETTINGS["default"].task(DATA, "float32").proxy.resolution is None
+        assert SETTINGS["half the images"].task(DATA, "float32").proxy.images == 1_536
+
+    def test_four_stages_keep_stride_two_where_the_last_map_may_have_two_pixels(self):
+        space = SearchSpace.load("googlenet_small")
+        drawn = proxy_ranking.draw_architectures(space, DATA, 150_000_000, 6)
+        deep = next(item for item in drawn if len(item.stages) == 4)
+        strides = {}
+        for name in ("default", "last map 2"):
+            setting = SETTINGS[name]
+            task = setting.task(DATA, "float32")
+            with proxy_ranking.last_map(setting.min_side):
+                narrow = proxy(deep, task)
+            last = cell_shapes(narrow, task.proxy_image)[-1][1]
+            strides[name] = (branch_stride(narrow.stem), last.height)
+        assert strides == {"default": (1, 4), "last map 2": (2, 2)}
+        assert narrowing.MIN_SIDE == 3
+
+    def test_the_longer_training_keeps_stem_and_maps_of_the_target(self):
+        long = proxy_settings.reference()
+        task = long.task(DATA, "float32")
+        space = SearchSpace.load("googlenet_small")
+        for architecture in proxy_ranking.draw_architectures(space, DATA, 150_000_000, 6):
+            with proxy_ranking.last_map(long.min_side):
+                narrow = proxy(architecture, task)
+            assert branch_stride(narrow.stem) == branch_stride(architecture.stem)
+
+
+class TestArchitectures:
+    def test_are_even_within_the_budget_and_the_same_again(self):
+        space = SearchSpace.load("googlenet_small")
+        drawn = proxy_ranking.draw_architectures(space, DATA, 30_000_000, 9)
+        assert [len(item.stages) for item in drawn] == [2, 3, 4] * 3
+        assert len({item.fingerprint for item in drawn}) == 9
+        assert all(count_cost(item, DATA.image, 10).macs <= 30_000_000 for item in drawn)
+        assert drawn[:6] == proxy_ranking.draw_architectures(space, DATA, 30_000_000, 6)
+
+
+def study(errors: dict[tuple[str, int], list[float]]) -> ranking_tables.Study:
+    """A study of three architectures with these errors, at the only rung, in one second."""
+    trained = {}
+    for (name, seed), values in errors.items():
+        for number, error in enumerate(values):
+            rung = {"epoch": 1, "error": error, "validation_loss": 1 - error, "seconds": 2.0}
+            trained[name, seed, number] = {
+                "rungs": [{**rung, "train_losses": [error, 1.0]}],
+                "device": "a processor",
+                "precision": "float32",
+                "versions": {"python": "3", "torch": "2"},
+            }
+    names = dict.fromkeys(name for name, _ in errors)
+    return ranking_tables.Study("made", list(names), trained, [3, 2, 1], [1, 1, 2], [2, 2, 3])
+
+
+class TestTables:
+    @pytest.fixture
+    def made(self) -> ranking_tables.Study:
+        return study(
+            {
+                ("longer training", 100): [0.1, 0.2, 0.5],
+                ("longer training", 101): [0.3, 0.2, 0.1],
+                ("default", 0): [0.3, 0.2, 0.4],
+                ("default", 1): [0.1, 0.2, 0.3],
+                ("last map 2", 0): [0.4, 0.3, 0.2],
+            }
+        )
+
+    def test_the_truth_is_the_mean_of_its_seeds(self, made):
+        assert made.truth() == pytest.approx([0.2, 0.2, 0.3])
+
+    def test_a_setting_is_judged_by_each_measure(self, made):
+        row = next(row for row in ranking_tables.setting_rows(made) if row.name == "default")
+        # Two pairs that the truth tells apart, both the right way round; one it ties.
+        assert row.error.value == pytest.approx(2 / math.sqrt(3 * 2))
+        assert row.validation_loss.value == pytest.approx(-2 / math.sqrt(3 * 2))
+        assert row.train_loss_sum.value == pytest.approx(row.error.value)
+        assert row.change.value == pytest.approx(2 * row.error.value)
+        assert row.mean_seconds == 2
+        assert row.per_second == pytest.approx(row.error.value / 2)
+
+    def test_costs_and_seeds_stand_beside(self, made):
+        rows = {row.name: row for row in ranking_tables.plain_rows(made)}
+        # The last has the fewest MACs and the most parameters, and is the worst.
+        assert rows["MACs alone"].error.value == pytest.approx(2 / math.sqrt(3 * 2))
+        assert rows["parameters alone"].error.value == pytest.approx(-1)
+        assert rows["longer training: seed 100 against 101"].error.value == -1
+        assert rows["default: seed 0 against 1"].error.value == pytest.approx((2 - 1) / 3)
+
+    def test_two_seeds_cost_twice(self, made):
+        (row,) = ranking_tables.repeated_rows(made)
+        assert row.name == "default, mean of 2 seeds"
+        assert row.mean_seconds == 4
+
+    def test_what_is_not_trained_is_left_out(self, made):
+        trained = {key: row for key, row in made.trained.items() if key != ("default", 0, 1)}
+        partial = replace(made, trained=trained)
+        row = next(row for row in ranking_tables.setting_rows(partial) if row.name == "default")
+        assert row.error.items == 2
+        json.dumps(ranking_tables.as_data(partial), allow_nan=False)
+
+    def test_markdown_has_as_many_cells_in_every_row(self, made):
+        lines = ranking_tables.markdown(made).splitlines()
+        heads = [index for index, line in enumerate(lines) if line.startswith("|--")]
+        assert len(heads) == 3
+        for index in heads:
+            assert lines[index - 1].count("|") == lines[index].count("|")
+            assert lines[index + 1].count("|") == lines[index].count("|")
+
+
+class TestRows:
+    def test_a_line_that_was_cut_off_is_left_out(self, tmp_path, capsys):
+        path = tmp_path / "trials.jsonl"
+        path.write_text('{"key": ["a", "b", 1], "error": 2}\n{"key": ["a", "c", 1], "er')
+        rows = proxy_ranking.read_rows(path)
+        assert list(rows) == [("a", "b", 1)]
+        assert "line 2 is not complete" in capsys.readouterr().err
+
+    def test_there_are_none_before_the_first(self, tmp_path):
+        assert proxy_ranking.read_rows(tmp_path / "trials.jsonl") == {}
+
+
+def run(images: str, out: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """The study on a few images of 12 pixels: two architectures, three settings."""
+    given = [
+        "--data",
+        images,
+        "--space",
+        "tiny",
+        "--architectures",
+        2,
+        "--images",
+        16,
+        "--out",
+        out,
+    ]
+    given += ["--reference-epochs", 1, "--precision", "float32", "--nice", 0]
+    given += ["--only", "default", "last map 2", "1 epoch", *words]
+    return subprocess.run(
+        [sys.executable, "benchmarks/proxy_ranking.py", *map(str, given)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"folder:{make_images(tmp_path_factory.mktemp('images'), images=40)}"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory, images: str) -> Path:
+    """The directory of a whole study."""
+    out = tmp_path_factory.mktemp("study")
+    run(images, out)
+    return out
+
+
+class TestRun:
+    def test_trains_every_setting_once(self, out):
+        rows = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+        # Two seeds of the longer training and of the base, which both settings share; 1 epoch.
+        assert len(rows) == 2 * (2 + 2 + 1)
+        assert len({tuple(row["key"]) for row in rows}) == len(rows)
+        for row in rows:
+            assert row["failed"] is None
+            assert row["rungs"][-1]["seconds"] > 0
+            assert row["versions"]["torch"]
+        longest = max(rows, key=lambda row: len(row["rungs"]))
+        assert [rung["epoch"] for rung in longest["rungs"]] == [1, 2, 4]
+        assert len(longest["rungs"][-1]["train_losses"]) == 4
+
+    def test_prints_and_keeps_the_table(self, images, out):
+        printed = run(images, out, "--report").stdout
+        assert (out / "table.md").read_text() == printed.removesuffix("\n")
+        assert "| 1 epoch " in printed
+        data = json.loads(run(images, out, "--report", "--json").stdout)
+        names = [row["name"] for row in data["tables"]["Settings"]]
+        assert names == ["last map 2", "default", "1 epoch"]
+
+    def test_goes_on_where_it_was_stopped(self, images, out, tmp_path):
+        lines = (out / "trials.jsonl").read_text().splitlines()
+        path = tmp_path / "trials.jsonl"
+        path.write_text("\n".join(lines[:-2]) + "\n" + lines[-2][:50])
+        run(images, tmp_path, "--workers", 1)
+        again = path.read_text().splitlines()
+        assert again[: len(lines) - 2] == lines[:-2]
+        assert len(again) == len(lines) + 1
+        before, after = (
+            {
+                tuple(row["key"]): [rung["error"] for rung in row["rungs"]]
+                for row in map(json.loads, kept)
+            }
+            for kept in (lines, again[: len(lines) - 2] + again[len(lines) - 1 :])
+        )
+        assert after == before
