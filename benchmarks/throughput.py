@@ -20,16 +20,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from contestants import overhead, table
+from contestants import launches, overhead, table
 from contestants.hardware import describe_hardware
 from contestants.ours import Ours
 from contestants.processes import Kind, Processes
 from contestants.rows import Row, RowFile
-from contestants.trials import Block, Outcome, Trial, cut_blocks, draw_architectures
+from contestants.trials import Block, Outcome, Trial, cut_blocks, draw_architectures, proxy_macs
 from contestants.usage import cpu_seconds, peak_bytes, reset_peaks
 
 from nas.cores import usable_cores
-from nas.datasets import describe_data, measure_statistics
+from nas.datasets import Statistics, TrainValidation, describe_data, measure_statistics
 from nas.quantities import format_seconds, parse_size
 from nas.search.workers import load_training_data, resolve_device
 from nas.space import SearchSpace
@@ -39,6 +39,9 @@ from nas.training.seeds import derive_seed
 
 CPU_CONTESTANTS = ("a", "a1", "b", "b2", "c1", "c2")
 GPU_CONTESTANTS = ("a", "b", "k1", "k2", "k4", "k8", "k16", "auto", "d2", "d4", "d8")
+AUTOMATIC_WARM_UP = 32
+"""Short trials that are run before the automatic K's first turn counts."""
+
 SAMPLERS = ("nsga2", "random")
 
 
@@ -128,10 +131,10 @@ def _warm_up(architecture: Any, task: Task) -> Trial:
     return Trial(-1, architecture, short, 0, derive_seed(0, "weights"))
 
 
-def create_field(arguments: argparse.Namespace, task: Task, device: str, warm_up: Trial) -> Field:
+def create_field(
+    data: TrainValidation, statistics: Statistics, device: str, warm_up: Trial
+) -> Field:
     """How each contestant starts; the data is loaded once and shared."""
-    data = load_training_data(task, None).share_memory()
-    statistics = measure_statistics(data.train)
     cores = usable_cores()
 
     def baseline(kind: Kind, number: int, threads: int) -> Callable[[], Contestant]:
@@ -142,8 +145,10 @@ def create_field(arguments: argparse.Namespace, task: Task, device: str, warm_up
 
         return start
 
-    def ours(number: int) -> Callable[[], Contestant]:
-        return lambda: Ours(number, data, statistics, warm_up)
+    def ours(devices: list[str], concurrency: int | None = None) -> Callable[[], Contestant]:
+        # The automatic K looks for its value in the first trials; a search does so once.
+        few = len(devices) if device == "cpu" else concurrency or AUTOMATIC_WARM_UP
+        return lambda: Ours(devices, data, statistics, [warm_up] * few, concurrency)
 
     starts: dict[str, Callable[[], Contestant]] = {
         "a": baseline("plain", 1, cores),
@@ -153,10 +158,12 @@ def create_field(arguments: argparse.Namespace, task: Task, device: str, warm_up
         starts |= {
             "a1": baseline("plain", 1, 1),
             "b2": baseline("strong", 2, 1),
-            "c1": ours(1),
-            "c2": ours(2),
+            "c1": ours(["cpu"]),
+            "c2": ours(["cpu", "cpu"]),
         }
     else:
+        starts |= {f"k{number}": ours(["cuda:0"], number) for number in (1, 2, 4, 8, 16)}
+        starts["auto"] = ours(["cuda:0"])
         starts |= {f"d{number}": baseline("strong", number, 1) for number in (2, 4, 8)}
     return Field(starts, keeps=device == "cpu")
 
@@ -301,7 +308,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     blocks, warm_up = create_trials(arguments, tasks)
     settings = settings_of(arguments, tasks, blocks, device)
     file = RowFile(out, settings)
-    field = create_field(arguments, tasks[0], device, warm_up)
+    data = load_training_data(tasks[0], None).share_memory()
+    statistics = measure_statistics(data.train)
+    field = create_field(data, statistics, device, warm_up)
     try:
         run_blocks(file, field, blocks, names)
     finally:
@@ -309,9 +318,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     table.check_equal_work(file.rows)
     summary = table.summarise(file.rows, names)
     overheads = measure_overheads(arguments, tasks[0]) if arguments.overhead_trials else []
+    bound = []
+    if is_gpu:
+        middle = sorted(blocks[0].trials, key=proxy_macs)[len(blocks[0].trials) // 2]
+        bound = launches.measure_launches(middle.architecture, tasks[0], data, statistics, device)
     hardware = ", ".join(f"{key} {value}" for key, value in settings["hardware"].items())
     parts = [hardware, f"precision {tasks[0].precision}", table.markdown(summary)]
     parts += [overhead.markdown(overheads)] if overheads else []
+    parts += [launches.markdown(bound)] if bound else []
     text = "\n\n".join(parts)
     print(f"\n{text}\n\nrows in {file.path}")
     (out / "table.md").write_text(text + "\n")
@@ -319,6 +333,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "settings": settings,
         "table": json.loads(summary.to_json(orient="records")),
         "overhead": [vars(item) for item in overheads],
+        "launches": [vars(item) for item in bound],
     }
     for path in (out / "table.json", *([arguments.json] if arguments.json else [])):
         path.write_text(json.dumps(result, indent=2) + "\n")
