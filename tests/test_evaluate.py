@@ -16,6 +16,8 @@ from nas import evaluate
 from nas.architecture import Norm
 from nas.evaluate import Evaluation, EvaluationFailed, RungResult
 from nas.task import Task, create_task, proxy
+from nas.training import loop
+from nas.training.device_queue import DeviceQueue, Reading
 
 DATA, STATISTICS = small_data()
 
@@ -223,6 +225,50 @@ def test_evaluations_in_turn_are_as_alone(monkeypatch: pytest.MonkeyPatch) -> No
     assert not broken.done
     for one, two in zip(alone, together, strict=True):
         assert_same_bits(one, two)
+
+
+class _SlowQueue(DeviceQueue):
+    """A device that is found at work three times after each mark, or until it is waited for."""
+
+    left = 0
+    waits = 0
+
+    def mark(self) -> None:
+        self.left = 3
+
+    @property
+    def is_busy(self) -> bool:
+        self.left -= self.left > 0
+        return self.left > 0
+
+    def wait(self) -> None:
+        self.waits += self.left > 0
+        self.left = 0
+
+    def read(self, numbers: Tensor) -> Reading:
+        self.mark()
+        return Reading(self, numbers.clone())
+
+
+def test_turns_on_a_slow_device_do_not_wait_and_advancing_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = evaluation_of()
+    finish(whole)
+    monkeypatch.setattr(evaluate, "SLICE_STEPS", 2)
+    monkeypatch.setattr(loop, "DeviceQueue", _SlowQueue)
+    turning, advancing = evaluation_of(), evaluation_of()
+    turns = 0
+    while not turning.done:
+        turning.turn()
+        turns += 1
+    # Four epochs with a slice, a loss asked for thrice, and three validations likewise.
+    assert turns > 4 * 3 + 3 * 2
+    assert turning._training.queue.waits == 0
+    finish(advancing)
+    assert advancing._training.queue.waits >= 4 + 3
+    assert_same_bits(whole, turning)
+    assert_same_bits(whole, advancing)
 
 
 def test_within_an_epoch_nothing_can_be_saved_and_after_it_goes_on(

@@ -250,6 +250,14 @@ def test_validation_is_the_plain_mean_over_all_images() -> None:
             ),
             "out of memory: 1,000 MiB were refused; a batch needs much",
         ),
+        (
+            RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported"),
+            "out of memory: the device refused; a batch needs much",
+        ),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+            "out of memory: the device refused; a batch needs much",
+        ),
         (MemoryError(), "out of memory: the host refused; a batch needs much"),
     ],
 )

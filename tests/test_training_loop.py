@@ -3,7 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -18,11 +18,12 @@ from nas.datasets.augment import augment, draw_crops, normalise
 from nas.model import Network, build
 from nas.task import RECIPES, Recipe, Steps
 from nas.training.failures import TrainingFailed
-from nas.training.graph import WARM_UP_STEPS, warm_up
+from nas.training.graph import WARM_UP_STEPS, StepGraph, warm_up
 from nas.training.loop import Plan, Training
 from nas.training.order import Batches, epoch_flips, epoch_order
 from nas.training.schedule import learning_rate
 from nas.training.seeds import derive_seed, generator
+from nas.training.step import EpochStep
 
 
 def recipe_with(**changes: object) -> Recipe:
@@ -264,6 +265,37 @@ def test_a_warm_up_leaves_no_trace() -> None:
     assert all(item.grad is None for item in two.network.parameters())
     one.run_epoch(), two.run_epoch()
     assert all(map(torch.equal, weights_of(one), weights_of(two)))
+
+
+class _UncheckedReplay:
+    """What a graph's replay is, without a graph: the step, and no number read."""
+
+    def __init__(self, step: EpochStep) -> None:
+        self.replay, self.is_closed = step, False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def replaying(training: Training) -> Training:
+    training._graph = cast("StepGraph", _UncheckedReplay(training._step))
+    return training
+
+
+def test_a_replayed_epoch_is_that_of_steps() -> None:
+    one, two = training_of(), replaying(training_of())
+    for _ in range(2):
+        assert one.run_epoch().loss == two.run_epoch().loss
+    assert all(map(torch.equal, weights_of(one), weights_of(two)))
+
+
+def test_replays_are_checked_at_the_end_of_the_epoch() -> None:
+    training = replaying(training_of(learning_rate=1e30))
+    training.begin_epoch()
+    for _ in range(3):
+        training.step()
+    with pytest.raises(TrainingFailed, match=r"the loss became (nan|inf) in epoch 1 by step 3"):
+        training.end_epoch()
 
 
 def test_trainings_in_turn_are_as_alone() -> None:

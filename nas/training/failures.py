@@ -51,6 +51,9 @@ def _refused_request(error: BaseException) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
         found = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
         return f"{found[1]} were refused" if found else "the device refused"
+    # Not torch's allocator but the driver (a graph's own memory), cuDNN or cuBLAS was refused.
+    if "CUDA error: out of memory" in text or re.search(r"CU\w+_STATUS_ALLOC_FAILED", text):
+        return "the device refused"
     # The processor's allocator raises a plain RuntimeError.
     found = re.search(r"can't allocate memory: you tried to allocate (\d+) bytes", text)
     if found:
