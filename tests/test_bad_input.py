@@ -172,6 +172,15 @@ SEARCHES = {
     "too large images": (f"{SEARCH} --resolution 2000", ["'--resolution'", "3 to 1,024"]),
     "too many trials": (f"{SEARCH} --trials 99999999", ["'--trials'", "1 to 10,000,000"]),
     "too many workers": (f"{SEARCH} --workers 5000", ["'--workers'", "1 to 1,024"]),
+    "no concurrency": (f"{SEARCH} --concurrency 0", ["'--concurrency'", "1 to 1,024, not '0'"]),
+    "concurrency on a processor": (
+        f"{SEARCH} --device cpu --concurrency 3",
+        ["concurrency 3", "each GPU", "--workers"],
+    ),
+    "a plan of concurrency on a processor": (
+        f"{SEARCH} --device cpu --concurrency 3 --plan",
+        ["concurrency 3", "each GPU", "--workers"],
+    ),
     "a database that is none": (f"{SEARCH} --storage foo://bar", ["--storage", "'foo'"]),
     "a database without a driver": (
         f"{SEARCH} --storage oracle://u:secret@h/d",

@@ -6,6 +6,7 @@ compared with tolerances that leave room for that and for nothing else.
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import math
@@ -20,12 +21,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from small_training import IMAGE, small_architecture, small_data, small_split, small_task
 
+from nas.architecture import Architecture, Cell, Conv
 from nas.datasets import Split, Statistics
 from nas.datasets.augment import normalise
-from nas.evaluate import Evaluation
+from nas.evaluate import Evaluation, EvaluationFailed
 from nas.model import Network, build
 from nas.search.executor import LAST, Job, Report
 from nas.search.local_executor import LocalExecutor
+from nas.search.rotation import create_rotation
 from nas.search.work import ProxyTraining
 from nas.task import RECIPES, Precision
 from nas.training.full import FullSettings, train_architecture
@@ -92,6 +95,208 @@ def test_training_learns_and_stays_on_the_device(precision: Precision) -> None:
     assert 0 <= result.error < 0.75
     state = training.state_dict()
     assert {item.device.type for item in state["network"].values()} == {"cpu"}
+
+
+# Captured steps
+
+
+PLAN_RECIPE = RECIPES["default"].model_copy(update={"batch_size": 32, "augment": "crop-flip"})
+
+
+def training_on_gpu(*, seed: int = 0, dropout: bool = True, **recipe: object) -> Training:
+    data, statistics = small_data()
+    architecture = small_architecture()
+    if not dropout:
+        architecture = replace(small_architecture(dropout=0.0), auxiliary=())
+    plan = Plan(PLAN_RECIPE.model_copy(update=recipe), "float32", classes=4, epochs=6, images=96)
+    return Training(architecture, data.train.to(DEVICE), statistics, plan, seed)
+
+
+def eager_epoch(training: Training) -> float:
+    """An epoch of the same step, called and not replayed."""
+    training.begin_epoch()
+    with training.queue.active():
+        for _ in range(training.batches.steps):
+            training._step()
+        loss = training._epoch.loss.item() / training.batches.steps
+    training.epoch += 1
+    return loss
+
+
+def weights_of(training: Training) -> list[torch.Tensor]:
+    training.queue.drain()
+    return [item.detach().clone() for item in training.network.state_dict().values()]
+
+
+def assert_near(one: Training, two: Training) -> None:
+    for mine, theirs in zip(weights_of(one), weights_of(two), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_replays_are_eager_steps(dropout: bool) -> None:
+    replayed, eager = training_on_gpu(dropout=dropout), training_on_gpu(dropout=dropout)
+    for _ in range(3):
+        # Another batch, rate or mask would be off by far more.
+        assert replayed.run_epoch().loss == pytest.approx(eager_epoch(eager), rel=1e-3)
+    assert_near(replayed, eager)
+
+
+def test_a_replayed_training_is_that_of_the_processor() -> None:
+    data, statistics = small_data()
+    plan = Plan(PLAN_RECIPE, "float32", classes=4, epochs=6, images=96)
+    architecture = replace(small_architecture(dropout=0.0), auxiliary=())
+    processor = Training(architecture, data.train, statistics, plan, seed=0)
+    gpu = training_on_gpu(dropout=False)
+    for _ in range(2):
+        # Order, flips and crops are drawn on the host: the very same images are passed.
+        assert gpu.run_epoch().loss == pytest.approx(processor.run_epoch().loss, rel=1e-2)
+
+
+def test_a_capture_leaves_the_training_as_it_was_built() -> None:
+    data, statistics = small_data()
+    plan = Plan(PLAN_RECIPE, "float32", classes=4, epochs=6, images=96)
+    built = Training(small_architecture(), data.train, statistics, plan, seed=0)
+    captured = training_on_gpu()
+    assert captured.setup_seconds > 0
+    theirs = captured.network.state_dict()
+    for name, item in built.network.state_dict().items():
+        assert torch.equal(theirs[name].cpu(), item), name
+    assert not any(item.any() for item in captured.state_dict()["momentum"])
+
+
+def test_a_state_is_loaded_into_the_tensors_that_the_graph_reads() -> None:
+    whole, resumed = training_on_gpu(), training_on_gpu(seed=1)
+    whole.run_epoch()
+    resumed.run_epoch()
+    resumed.seed = whole.seed
+    resumed.load_state_dict(whole.state_dict())
+    assert all(map(torch.equal, weights_of(whole), weights_of(resumed)))
+    for _ in range(2):
+        assert resumed.run_epoch().loss == pytest.approx(whole.run_epoch().loss, rel=1e-3)
+    assert_near(whole, resumed)
+
+
+def test_evaluations_in_turn_are_as_alone_and_a_nan_is_its_owns() -> None:
+    data, statistics = small_data()
+    moved = data.to(DEVICE)
+
+    def new(seed: int, **recipe: object) -> Evaluation:
+        task = small_task(**recipe)
+        return Evaluation(small_architecture(), task, seed, moved, statistics, DEVICE)
+
+    alone = [new(seed) for seed in range(3)]
+    for evaluation in alone:
+        while not evaluation.done:
+            evaluation.advance()
+    broken = new(9, learning_rate=1e30)
+    together = [new(seed) for seed in range(3)]
+    waiting, reasons = [broken, *together], []
+    end = time.monotonic() + 120
+    while waiting:
+        assert time.monotonic() < end
+        evaluation = waiting.pop(0)
+        if evaluation.is_busy:
+            waiting.append(evaluation)
+            continue
+        try:
+            evaluation.turn()
+        except EvaluationFailed as failure:
+            reasons.append(failure.reason)
+            evaluation.close()
+            continue
+        if not evaluation.done:
+            waiting.append(evaluation)
+    assert len(reasons) == 1
+    assert "the loss became" in reasons[0]
+    for one, two in zip(alone, together, strict=True):
+        # Sums in another order, step after step; another seed's losses would be further off.
+        assert two.train_losses == pytest.approx(one.train_losses, rel=2e-2)
+    for evaluation in [*alone, *together]:
+        evaluation.close()
+
+
+def test_a_turn_does_not_wait() -> None:
+    data, statistics = small_data()
+    evaluation = Evaluation(small_architecture(), small_task(), 0, data, statistics, DEVICE)
+    # Work that keeps the stream busy for long enough to be seen.
+    with evaluation._training.queue.active():
+        torch.cuda._sleep(200_000_000)
+    start = time.perf_counter()
+    assert evaluation.turn() is None
+    assert evaluation.is_busy
+    assert time.perf_counter() - start < 0.05
+    result = evaluation.advance()
+    assert not evaluation.is_busy
+    assert 0 < result.setup_seconds < result.train_seconds
+
+
+def test_the_share_of_a_device_counts_its_seconds() -> None:
+    data, statistics = small_data()
+    evaluation = Evaluation(small_architecture(), small_task(), 0, data, statistics, DEVICE)
+    before = evaluation._seconds
+    evaluation.share = 0.25
+    start = time.perf_counter()
+    evaluation.turn()
+    time.sleep(0.4)  # as if the other trials had their turns
+    result = evaluation.advance()
+    spent = time.perf_counter() - start
+    assert result.train_seconds - before == pytest.approx(0.25 * spent, rel=0.05)
+
+
+def test_closing_gives_the_memory_back() -> None:
+    data, statistics = small_data()
+    moved = data.to(DEVICE)
+
+    def used() -> int:
+        gc.collect()
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved(DEVICE)
+
+    def train_one() -> None:
+        evaluation = Evaluation(small_architecture(), small_task(), 0, moved, statistics, DEVICE)
+        assert evaluation.device_bytes > 0
+        evaluation.advance()
+        evaluation.close()
+        evaluation.close()
+        with pytest.raises(ValueError, match="closed"):
+            evaluation.turn()
+
+    train_one()  # what libraries keep for good
+    before = used()
+    for _ in range(3):
+        train_one()
+    # Streams come round; a library may keep a workspace for each.
+    assert used() <= before + 3 * 2 * 64 * 2**20
+    first = Evaluation(small_architecture(), small_task(), 0, moved, statistics, DEVICE)
+    held = used()
+    first.close()
+    assert used() < held
+
+
+def test_a_step_that_does_not_fit_is_that_trials_failure() -> None:
+    data, statistics = small_data()
+    moved = data.to(DEVICE)
+    other = Evaluation(small_architecture(), small_task(), 0, moved, statistics, DEVICE)
+    other.advance()
+    free, total = torch.cuda.mem_get_info(DEVICE)
+    held = torch.cuda.memory_reserved(DEVICE)
+    torch.cuda.set_per_process_memory_fraction((held + 2 * 2**20) / total, DEVICE)
+    try:
+        with pytest.raises(EvaluationFailed, match="out of memory: .*; a batch of 64"):
+            Evaluation(
+                replace(small_architecture(), stem=(Conv((3, 3), 2048),)),
+                small_task(batch_size=64),
+                1,
+                moved,
+                statistics,
+                DEVICE,
+            )
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
+    while not other.done:
+        assert math.isfinite(other.advance().train_loss)
 
 
 def test_auto_is_what_the_hardware_has() -> None:
@@ -179,3 +384,123 @@ def test_a_worker_trains_on_its_device() -> None:
         assert result is not None
         assert math.isfinite(result.validation_loss)
         assert 0 <= result.error <= 1
+
+
+# ---------------------------------------------------------------------- many trials in a process
+
+
+def together(
+    jobs: list[Job], concurrency: int | None, seconds: float = 300
+) -> tuple[list[Report], list[int]]:
+    """The reports of jobs that a worker on the device gets as it has room, and its capacities."""
+    data, statistics = small_data()
+    executor = LocalExecutor(ProxyTraining(data, statistics, concurrency), [DEVICE])
+    reports: list[Report] = []
+    capacities: list[int] = []
+    waiting = list(jobs)
+    end = time.monotonic() + seconds
+    try:
+        while len([r for r in reports if r.kind in LAST]) < len(jobs):
+            assert time.monotonic() < end, reports
+            over = len([r for r in reports if r.kind in LAST])
+            while waiting and len(jobs) - len(waiting) - over < executor.capacity:
+                executor.submit(waiting.pop(0))
+            reports += executor.poll(0.5)
+            capacities.append(executor.capacity)
+    finally:
+        executor.close()
+    return reports, capacities
+
+
+def last_of(reports: list[Report], number: int) -> Report:
+    return [item for item in reports if item.number == number][-1]
+
+
+def jobs_of(count: int, **recipe: object) -> list[Job]:
+    return [Job(n, small_architecture(), small_task(**recipe), seed=n % 2) for n in range(count)]
+
+
+def test_trials_beside_others_learn_what_they_learn_alone() -> None:
+    alone, _ = together(jobs_of(2), 1)
+    beside, capacities = together(jobs_of(8), 4)
+    assert max(capacities) == 4
+    for number in range(8):
+        ours, theirs = last_of(beside, number), last_of(alone, number % 2)
+        assert (ours.kind, theirs.kind) == ("done", "done")
+        assert ours.result is not None
+        assert theirs.result is not None
+        assert ours.result.train_loss == pytest.approx(theirs.result.train_loss, rel=5e-2)
+
+
+def test_no_number_in_one_leaves_the_others_on_the_device() -> None:
+    jobs = jobs_of(4)
+    jobs[1] = replace(jobs[1], task=small_task(learning_rate=1e30))
+    reports, _ = together(jobs, 4)
+    assert [last_of(reports, number).kind for number in range(4)] == [
+        "done",
+        "failed",
+        "done",
+        "done",
+    ]
+    assert "the loss became" in last_of(reports, 1).reason
+
+
+@pytest.fixture
+def _little_memory() -> Iterator[None]:
+    """A GiB in all for this process."""
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(DEVICE).total_memory
+    torch.cuda.set_per_process_memory_fraction(2**30 / total, DEVICE)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
+
+
+@pytest.mark.usefixtures("_little_memory")
+def test_too_little_memory_for_one_leaves_the_others_on_the_device() -> None:
+    data, statistics = small_data()
+    rotation = create_rotation(ProxyTraining(data, statistics, 4), DEVICE, own_process=False)
+    jobs = jobs_of(4)
+    # A batch of 96 images of 16,384 channels: 0.8 GiB a tensor in float32, and several of them.
+    cell = Cell(branches=((Conv((1, 1), 16_384),),))
+    wide = small_task(batch_size=96)
+    wide = wide.model_copy(update={"proxy": wide.proxy.model_copy(update={"width": 1.0})})
+    jobs[2] = replace(jobs[2], architecture=Architecture(stages=((cell,),)), task=wide)
+    for job in jobs:
+        rotation.add(job)
+    reports: list[Report] = []
+    while rotation.numbers:
+        reports += rotation.turn()
+    assert [last_of(reports, number).kind for number in (0, 1, 3)] == ["done"] * 3
+    # Beside others it is not to blame: it runs again alone, and then it is.
+    assert (last_of(reports, 2).kind, last_of(reports, 2).is_shared) == ("lost", True)
+    rotation.add(jobs[2])
+    while rotation.numbers:
+        reports += rotation.turn()
+    assert last_of(reports, 2).kind == "failed"
+    assert "out of memory" in last_of(reports, 2).reason
+
+
+def test_how_many_at_once_is_chosen_while_they_train() -> None:
+    data, statistics = small_data()
+    rotation = create_rotation(ProxyTraining(data, statistics), DEVICE, own_process=False)
+    task = small_task()
+    task = task.model_copy(update={"proxy": task.proxy.model_copy(update={"epochs": 256})})
+    number, most, reports = 0, 1, []
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        while len(rotation.numbers) < rotation.capacity:
+            rotation.add(Job(number, small_architecture(), task, seed=number))
+            number += 1
+        reports += rotation.turn()
+        most = max(most, rotation.capacity)
+        if rotation.is_busy:
+            time.sleep(0.0002)
+    # Networks as small as these leave any GPU idle when they train alone.
+    assert most > 1
+    assert not [item for item in reports if item.kind in ("failed", "lost")]
+    before = torch.cuda.memory_allocated(DEVICE)
+    for running in rotation.numbers:
+        rotation.stop(running)
+    while rotation.numbers:
+        rotation.turn()
+    assert torch.cuda.memory_allocated(DEVICE) < before

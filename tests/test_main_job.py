@@ -202,7 +202,7 @@ def test_plan_says_what_it_would_take_and_writes_nothing(
     result = nas(*words, *options, "--plan")
     assert result.code == 0, result.err
     assert "7 trials" in result.out
-    assert "1 on cpu" in result.out
+    assert "1 on cpu, a trial at a time" in result.out
     assert "macs <= 90K" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
     assert list(tmp_path.iterdir()) == []

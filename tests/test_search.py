@@ -284,6 +284,60 @@ def test_a_lost_trial_is_tried_four_times(tmp_path: Path) -> None:
     assert list(run.curves.loc[run.curves["number"] == 4, "epoch"]) == [1, 2, 4]
 
 
+def test_what_is_lost_beside_others_is_not_held_against_it(tmp_path: Path) -> None:
+    """Six shared losses and then one of its own: it may still run three more times."""
+    tries: dict[int, int] = {}
+    notes = Notes()
+
+    def script(job: Job) -> list[Report]:
+        tries[job.number] = tries.get(job.number, 0) + 1
+        is_shared = tries[job.number] <= 6
+        if job.number == 1 and tries[1] <= 9:
+            reason = "the worker was killed by SIGSEGV"
+            return [*trained(job)[:2], Report(1, "lost", None, reason, is_shared=is_shared)]
+        return trained(job)
+
+    run = search(tmp_path, script, trials=3, display=notes)
+    assert tries[1] == 10
+    assert list(run.trials["state"]) == ["complete"] * 3
+    again = [line for line in notes.lines if "it runs again" in line]
+    assert again == [
+        *["trial 1: the worker was killed by SIGSEGV, with others beside it; it runs again alone"]
+        * 6,
+        *["trial 1: the worker was killed by SIGSEGV; it runs again"] * 3,
+    ]
+
+
+class Shrinking(ScriptedExecutor):
+    """Its capacity goes up and down at every poll, as measurements may have it."""
+
+    def poll(self, timeout: float) -> list[Report]:
+        reports = super().poll(timeout)
+        self.capacity = max(len(self._running), 1 + (self.capacity + 2) % 5)
+        return reports
+
+
+def test_capacity_may_change_at_any_time(tmp_path: Path) -> None:
+    executor = Shrinking(trained)
+    run = run_search(TINY, task(), name="r", results=tmp_path, trials=12, executor=executor)
+    assert list(run.trials["state"]) == ["complete"] * 12
+
+
+def test_a_trial_that_is_given_up_is_no_suspect_any_more(tmp_path: Path) -> None:
+    stopped: list[int] = []
+
+    class Watched(ScriptedExecutor):
+        def stop(self, number: int) -> None:
+            stopped.append(number)
+            super().stop(number)
+
+    def script(job: Job) -> list[Report]:
+        return [Report(0, "lost", None, "it died")] if job.number == 0 else trained(job)
+
+    run_search(TINY, task(), name="r", results=tmp_path, trials=2, executor=Watched(script))
+    assert stopped == [0]
+
+
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_lost_trial_says_nothing_of_its_proxy(tmp_path: Path, is_cut: bool) -> None:
     narrow = task(width=0.25)

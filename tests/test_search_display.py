@@ -88,6 +88,12 @@ def test_the_first_moment_can_be_shown() -> None:
     assert summary(nothing).startswith("0 trials | 0 running | ")
 
 
+def test_how_many_run_of_how_many() -> None:
+    assert "| 12 of 16 running |" in summary(progress(capacity=16))
+    assert "| 12 running |" in summary(progress(capacity=12))
+    assert "12 of 16 running | rejected: " in drawn(picture(progress(capacity=16)))
+
+
 def test_more_trials_than_asked_are_no_share() -> None:
     assert summary(progress(done=64, trials=2)).startswith("64 trials, 2 asked | ")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from small_search import small_task
 from test_search import TINY
 
 from nas.architecture import Shape
+from nas.cli.search_end import _at_once
 from nas.cost import count_cost
 from nas.search.plan import plan_search
 from nas.task import Target, Task
@@ -32,6 +34,15 @@ def test_a_plan_counts_and_measures(tmp_path: Path) -> None:
     assert plan.trial_seconds > 0
     assert plan.seconds == pytest.approx(15 * plan.trial_seconds)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_says_how_many_at_once(tmp_path: Path) -> None:
+    plan = plan_search(TINY, embedded(), name="x", results=tmp_path, trials=2, device="cpu")
+    assert plan.concurrency == 1
+    assert _at_once(plan) == "a trial at a time"
+    assert _at_once(replace(plan, concurrency=8)) == "8 trials at once"
+    measured = _at_once(replace(plan, concurrency=None))
+    assert measured == "as many trials at once as are fastest"
 
 
 def test_a_budget_shows_in_the_plan(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def print_plan(plan: Plan) -> None:
 
 def _at_once(plan: Plan) -> str:
     if plan.concurrency is None:
-        return "with as many trials at once as measurements say"
+        return "as many trials at once as are fastest"
     return "a trial at a time" if plan.concurrency == 1 else f"{plan.concurrency} trials at once"
 
 
