@@ -461,10 +461,10 @@ def test_too_little_memory_for_one_leaves_the_others_on_the_device() -> None:
     rotation = create_rotation(ProxyTraining(data, statistics, 4), DEVICE, own_process=False)
     jobs = jobs_of(4)
     # A batch of 96 images of 16,384 channels: 0.8 GiB a tensor in float32, and several of them.
-    cell = Cell(branches=((Conv((1, 1), 16_384),),))
+    stem, cell = (Conv((1, 1), 16_384),), Cell(branches=((Conv((1, 1), 32),),))
     wide = small_task(batch_size=96)
     wide = wide.model_copy(update={"proxy": wide.proxy.model_copy(update={"width": 1.0})})
-    jobs[2] = replace(jobs[2], architecture=Architecture(stages=((cell,),)), task=wide)
+    jobs[2] = replace(jobs[2], architecture=Architecture(stem=stem, stages=((cell,),)), task=wide)
     for job in jobs:
         rotation.add(job)
     reports: list[Report] = []
