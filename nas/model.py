@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas import kernels
 from nas.architecture import (
     AdaptivePool,
     Architecture,
@@ -60,13 +61,15 @@ def build(
     *,
     merge: bool = True,
     auxiliary: bool = True,
+    loops: bool = True,
     seed: int | None = None,
 ) -> Network:
     """Build a network for an image's shape and a number of classes, freshly initialised.
 
     ``seed`` fixes the initial bits whatever the global generator's state, which it leaves alone;
     without it the global generator is used. Without ``auxiliary`` there are no auxiliary heads,
-    and checkpoints of the network with them load all the same.
+    and checkpoints of the network with them load all the same. ``loops`` lets
+    :mod:`nas.kernels` compute where it fits: on a processor, and nothing changes but rounding.
 
     Raises:
         ValueError: the architecture does not fit the image, or ``classes`` is no positive integer.
@@ -75,10 +78,13 @@ def build(
     check_classes(classes)
     network = Network(architecture, image, classes, auxiliary=auxiliary)
     initialise(network, None if seed is None else torch.Generator().manual_seed(seed))
-    if merge:
-        for module in network.modules():
-            if isinstance(module, InceptionCell):
-                module.merge()
+    for module in network.modules():
+        if merge and isinstance(module, InceptionCell):
+            module.merge()
+    # After merging, which makes new modules.
+    for module in network.modules():
+        if isinstance(module, ConvNormReLU | Pool3x3):
+            module.loops = loops
     return network
 
 
@@ -163,11 +169,15 @@ class ConvNormReLU(nn.Module):
         )
         self.norm = nn.BatchNorm2d(op.channels, eps=norm.eps) if norm.kind == "batch" else None
         self.relu = relu
+        self.loops = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps, N x C x H x W."""
         x = self.conv(x)
         if self.norm is not None:
+            is_exact = self.training or not torch.is_grad_enabled()
+            if self.loops and is_exact and kernels.fits(x):
+                return kernels.norm_relu(x, self.norm, relu=self.relu)
             x = self.norm(x)
         return functional.relu(x, inplace=True) if self.relu else x
 
@@ -176,11 +186,35 @@ def pool(op: Pool | AdaptivePool) -> nn.Module:
     """A pooling; averages do not count the padding."""
     if isinstance(op, AdaptivePool):
         return nn.AdaptiveAvgPool2d(op.side)
+    if (op.kernel, op.stride, op.padding, op.ceil) == (3, 1, 1, False):
+        return Pool3x3(op.kind)
     if op.kind == "max":
         return nn.MaxPool2d(op.kernel, op.stride, op.padding, ceil_mode=op.ceil)
     return nn.AvgPool2d(
         op.kernel, op.stride, op.padding, ceil_mode=op.ceil, count_include_pad=False
     )
+
+
+class Pool3x3(nn.Module):
+    """The pooling of branches: stride and padding 1; averages do not count the padding."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.loops = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps to maps of the same shape, N x C x H x W."""
+        fits = self.loops and kernels.fits(x)
+        if self.kind == "max":
+            return kernels.max_pool(x) if fits else functional.max_pool2d(x, 3, 1, 1)
+        if fits:
+            return kernels.average_pool(x)
+        return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+    def extra_repr(self) -> str:
+        """The kind, in a printed network."""
+        return self.kind
 
 
 def branch(ops: Branch, channels: int, norm: Norm) -> nn.Sequential:
