@@ -52,7 +52,9 @@ def drawn(number: int) -> list[Architecture]:
     return draw_architectures(space, [Task.from_json(task.to_json())], number, 150_000_000)
 
 
-@pytest.mark.parametrize("architecture", [small_architecture(), *drawn(6)], ids=str)
+@pytest.mark.parametrize(
+    "architecture", [small_architecture(), *drawn(6)], ids=lambda item: item.fingerprint
+)
 def test_an_untrained_baseline_is_our_network(architecture: Architecture) -> None:
     shape = small_task().target.image._replace(height=28, width=28)
     ours = build(architecture, shape, 10, seed=7)

@@ -6,6 +6,7 @@ Ctrl-C (the benchmark decides) and ends when its pipe does.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import time
@@ -15,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Literal, TypeAlias
 
+import psutil
 import torch
 import torch.multiprocessing  # tensors then travel as handles of shared memory
 
@@ -62,6 +64,7 @@ class Processes:
     ) -> None:
         start = time.perf_counter()
         self._device_bytes = [0] * number
+        self._busy: set[int] = set()
         self._members: list[tuple[BaseProcess, Connection]] = []
         context = multiprocessing.get_context("spawn")
         for _ in range(number):
@@ -92,7 +95,7 @@ class Processes:
         Raises:
             RuntimeError: a process failed.
         """
-        waiting, busy, outcomes = list(trials), set[int](), list[Outcome]()
+        waiting, busy, outcomes = list(trials), self._busy, list[Outcome]()
         while waiting or busy:
             for place, (_, connection) in enumerate(self._members):
                 if waiting and place not in busy:
@@ -108,10 +111,16 @@ class Processes:
         return outcomes
 
     def close(self) -> None:
-        """End the processes and their loaders."""
+        """End the processes and their loaders: asked where they are idle, else killed."""
         running = with_children(self.pids)
+        for place, (member, connection) in enumerate(self._members):
+            if place not in self._busy:
+                with contextlib.suppress(OSError):
+                    connection.send(None)
+                member.join(10)
         for process in running:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         for member, connection in self._members:
             member.join()
             connection.close()
@@ -142,8 +151,8 @@ def _serve(
     try:
         trainer = _trainer(kind, data, statistics, device)
         connection.send(Ready())
-        while True:
-            outcome = trainer.run(connection.recv())
+        while (trial := connection.recv()) is not None:
+            outcome = trainer.run(trial)
             reserved = torch.cuda.max_memory_reserved() if device != "cpu" else 0
             connection.send(Answer(outcome, reserved))
     except (EOFError, BrokenPipeError):
