@@ -83,7 +83,7 @@ def build(
             module.merge()
     # After merging, which makes new modules.
     for module in network.modules():
-        if isinstance(module, ConvNormReLU | Pool3x3):
+        if isinstance(module, ConvNormReLU | Pool3x3 | InceptionCell):
             module.loops = loops
     return network
 
@@ -253,23 +253,32 @@ class InceptionCell(nn.Module):
         self.widths = [op.channels for op in self.mergeable.values()]
         self._sources = [0] * len(cell.branches)
         self._channels, self._norm = channels, norm
+        self.loops = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps, N x C x H x W."""
-        y = self._concatenated(x)
-        if self.projection is None:
-            return y
-        return functional.relu(self.projection(y).add_(x), inplace=True)
-
-    def _concatenated(self, x: Tensor) -> Tensor:
-        inputs = (x,)
+        fits = self.loops and kernels.fits(x)
+        readers = self._sources.count(0) + (self.merged is not None) + (self.projection is not None)
+        reads = iter(kernels.fork(x, readers) if fits else (x,) * readers)
+        parts: tuple[Tensor, ...] = ()
         if self.merged is not None:
-            inputs += self.merged(x).split(self.widths, 1)
+            parts = self.merged(next(reads)).split(self.widths, 1)
         outs = [
-            branch(inputs[source])
+            branch(parts[source - 1] if source else next(reads))
             for branch, source in zip(self.branches, self._sources, strict=True)
         ]
-        return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
+        y = outs[0] if len(outs) == 1 else torch.cat(outs, 1)
+        return y if self.projection is None else self._residual(self.projection(y), next(reads))
+
+    def _residual(self, y: Tensor, x: Tensor) -> Tensor:
+        if (
+            self.loops
+            and x.dtype == y.dtype == torch.bfloat16
+            and kernels.fits(x)
+            and kernels.fits(y)
+        ):
+            return kernels.add_relu(y, x)
+        return functional.relu(y.add_(x), inplace=True)
 
     def merge(self) -> None:
         """Compute the mergeable convolutions as one from now on; weights and statistics move."""

@@ -195,3 +195,47 @@ def test_a_network_trains_alike_with_the_loops_and_without(dtype: torch.dtype) -
 def test_numba_is_not_imported_before_it_is_used() -> None:
     code = "import sys, nas.model, nas.evaluate; sys.exit('numba' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_forks_gradient_is_the_sum_of_its_readers(count: int) -> None:
+    maps = maps_of((3, 40, 9, 7), torch.bfloat16).requires_grad_()
+    outs = kernels.fork(maps, count)
+    assert all(torch.equal(out, maps) for out in outs)
+    wide = maps_of((3, 48, 9, 7), torch.bfloat16, seed=9)
+    # The last lies otherwise in memory, as slices of a concatenation's gradient do.
+    gradients = [maps_of(maps.shape, torch.bfloat16, seed=seed) for seed in range(count - 1)]
+    gradients.append(wide[:, 8:])
+    torch.autograd.backward(outs, gradients)
+    exact = sum(item.float() for item in gradients)
+    assert torch.equal(maps.grad, exact.bfloat16())
+
+
+def test_what_torch_adds_as_fast_is_left_to_it() -> None:
+    maps = maps_of((3, 8, 4, 4), torch.float32).requires_grad_()
+    assert all(out is maps for out in kernels.fork(maps, 3))
+    narrow = maps_of((3, 8, 4, 4), torch.bfloat16)
+    assert all(out is narrow for out in kernels.fork(narrow, 3)), "nothing to differentiate"
+
+
+def test_sum_and_relu_equal_torch() -> None:
+    first, second = (
+        maps_of((3, 40, 9, 7), torch.bfloat16, seed=seed, mean=0.0).requires_grad_()
+        for seed in (0, 1)
+    )
+    gradient = maps_of(first.shape, torch.bfloat16, seed=2)
+    ours = kernels.add_relu(first, second)
+    assert torch.equal(ours, functional.relu(first + second))
+    of_first, of_second = torch.autograd.grad(ours, (first, second), gradient)
+    assert torch.equal(of_first, torch.where(ours > 0, gradient, 0))
+    assert torch.equal(of_first, of_second)
+    broken = first.detach().clone()
+    broken[0, 0, 0, 0] = torch.nan
+    assert int(kernels.add_relu(broken, second).isnan().sum()) == 1
+
+
+def test_all_loops_can_be_compiled_before_they_are_timed() -> None:
+    kernels.compile_loops(torch.bfloat16)
+    kernels.compile_loops(torch.float32)
+    with pytest.raises(ValueError, match="float64"):
+        kernels.compile_loops(torch.float64)

@@ -130,3 +130,4 @@ def _integer_store(kind: Any, bits: int) -> Any:
 load_byte, store_byte = _integer_load(types.uint8, 8), _integer_store(types.uint8, 8)
 load_half, store_half = _integer_load(types.int16, 16), _integer_store(types.int16, 16)
 load_word, store_word = _integer_load(types.int32, 32), _integer_store(types.int32, 32)
+load_long = _integer_load(types.int64, 64)
