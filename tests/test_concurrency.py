@@ -126,8 +126,26 @@ def settled(curve: Curve, **settings: float) -> int:
 
 
 def test_set_up_that_takes_most_of_the_time_makes_more_trials_worth_less() -> None:
-    curve = saturating(4.0, 2.0)
-    assert settled(curve, setup_seconds=40.0) < settled(curve, setup_seconds=0.1)
+    def settled_with(setup_seconds: float) -> int:
+        chooser = ConcurrencyChooser()
+        chooser.ended(setup_seconds, 4.0)
+        climb(chooser, saturating(4.0, 2.0))
+        assert chooser.is_settled
+        return chooser.trials
+
+    assert settled_with(40.0) < settled_with(4.0) < settled_with(0.1)
+
+
+@pytest.mark.parametrize(("noise", "seconds"), [(0.0, 2.0), (0.3, 8.0)])
+def test_a_rate_is_taken_for_longer_where_it_is_uncertain(noise: float, seconds: float) -> None:
+    chooser = ConcurrencyChooser()
+    taken = 0.0
+    while not chooser.rates:
+        rate = 1 + noise * (-1) ** round(taken / 0.4)
+        chooser.observe(0.4, 0.4 * rate, 1)
+        taken += 0.4
+    assert taken == pytest.approx(seconds)
+    assert chooser.rates[1] == pytest.approx(1.0, rel=0.1)
 
 
 def test_memory_limits_it() -> None:
@@ -192,6 +210,26 @@ def test_another_mix_is_measured_again() -> None:
     device.draw = lambda _: (0.001, 4_000, GIB // 10)
     device.run(240)
     assert device.chooser.trials == 8
+
+
+def test_a_rate_that_drifts_is_measured_again() -> None:
+    """Somebody else uses the device from now on; the networks are as before."""
+    device = Device(linear_to(8))
+    device.run(60)
+    assert device.chooser.trials == 8
+    device.curve = linear_to(3)
+    device.run(100)
+    assert device.chooser.trials <= 4
+
+
+def test_memory_that_comes_free_is_used() -> None:
+    device = Device(linear_to(16), memory=4 * GIB, draw=lambda _: (0.001, 4_000, GIB))
+    device.run(60)
+    before = device.chooser.trials
+    assert before <= 4
+    device.memory = 80 * GIB
+    device.run(100)
+    assert device.chooser.trials > before
 
 
 def test_it_holds_while_nothing_changes() -> None:
