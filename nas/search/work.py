@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from nas.architecture import Architecture
 from nas.evaluate import Evaluation, EvaluationFailed, RungResult
 from nas.search.executor import Job
-from nas.task import Task
+from nas.task import Precision, Task
 
 if TYPE_CHECKING:
     from nas.datasets import Statistics, TrainValidation
@@ -97,20 +97,20 @@ class ProxyTraining:
     """Train the job's proxy on data that all workers share.
 
     On the CPU the tensors are in shared memory; a CUDA worker copies them to its device once.
-    ``concurrency`` None is one trial at a time on a processor.
+    ``concurrency`` None is one trial at a time on a processor. ``precision`` is the jobs': what
+    it needs is compiled before the first of them starts.
     """
 
     data: TrainValidation
     statistics: Statistics
     concurrency: int | None = None
     needs_main: bool = False
+    precision: Precision | None = None
 
     def open(self, device: str, *, own_process: bool) -> Begin:
         """Set the threads and bring the data to the device."""
-        import torch
-
-        if own_process and device == "cpu":
-            torch.set_num_threads(1)
+        if device == "cpu":
+            _prepare_processor(self.precision, own_process=own_process)
         data = self.data if device == "cpu" else self.data.to(device)
 
         def begin(job: Job) -> Running:
@@ -124,6 +124,19 @@ class ProxyTraining:
             )
 
         return begin
+
+
+def _prepare_processor(precision: Precision | None, *, own_process: bool) -> None:
+    import torch
+
+    from nas import kernels
+    from nas.training.allocator import keep_freed_memory
+
+    if own_process:
+        torch.set_num_threads(1)
+        keep_freed_memory()
+    if precision is not None:
+        kernels.compile_loops(torch.bfloat16 if precision == "bfloat16" else torch.float32)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,9 @@ def create_executor(
 
     statistics = measure_statistics(split.train)
     # Workers of any device get it so; this also checks that /dev/shm is large enough.
-    return LocalExecutor(ProxyTraining(split.share_memory(), statistics, concurrency), devices)
+    shared = split.share_memory()
+    work = ProxyTraining(shared, statistics, concurrency, precision=task.precision)
+    return LocalExecutor(work, devices)
 
 
 def load_training_data(task: Task, data: Split | TrainValidation | None) -> TrainValidation:
