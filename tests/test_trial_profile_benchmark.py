@@ -28,10 +28,15 @@ from trial_profile import ELSE, Rates, part_of, profile_trial, seconds_by_part
             "autograd::engine::evaluate_function: ConvolutionBackward0",
             "convolution, backward",
         ),
-        ("aten::batch_norm", "batch norm"),
-        ("autograd::engine::evaluate_function: NativeBatchNormBackward0", "batch norm"),
+        ("aten::batch_norm", "batch norm, with its ReLU where fused"),
+        (
+            "autograd::engine::evaluate_function: NativeBatchNormBackward0",
+            "batch norm, with its ReLU where fused",
+        ),
         ("aten::relu_", "ReLU"),
         ("autograd::engine::evaluate_function: MaxPool2DWithIndicesBackward0", "pooling"),
+        ("_NormReLU", "batch norm, with its ReLU where fused"),
+        ("_AddReLUBackward", "sums of branches"),
         ("aten::cat", "concat and split"),
         ("autograd::engine::evaluate_function: SplitWithSizesBackward0", "concat and split"),
         ("Optimizer.step#SGD.step", "optimiser"),
@@ -54,7 +59,12 @@ def test_no_time_is_counted_twice_or_lost() -> None:
     roots = sum(event.cpu_time_total for event in events if event.cpu_parent is None) / 1e6
     parts = seconds_by_part(events)
     assert sum(parts.values()) == pytest.approx(roots, rel=0.02)
-    assert {"convolution, forward", "convolution, backward", "batch norm", ELSE} <= set(parts)
+    assert {
+        "convolution, forward",
+        "convolution, backward",
+        "batch norm, with its ReLU where fused",
+        ELSE,
+    } <= set(parts)
 
 
 def test_a_trials_parts_add_up_and_the_floors_are_counted() -> None:

@@ -199,7 +199,8 @@ def _part(width: float, part: pd.DataFrame) -> str:
         cells += [f"{row['trials_per_hour']:,.0f}", f"{row['images_per_second']:,.0f}"]
         cells += [_ratio(row, "a"), _ratio(row, "b")]
         cells += [_ratio(row, "d")] if has_separate else []
-        cells += [f"{row['error']:.4f}{failed}", _difference(row), f"{row['seed_noise']:.4f}"]
+        noise = "" if pd.isna(row["seed_noise"]) else f"{row['seed_noise']:.4f}"
+        cells += [f"{row['error']:.4f}{failed}", _difference(row), noise]
         cells += [f"{row['peak_bytes'] / 2**20:,.0f}"]
         cells += [f"{row['device_bytes'] / 2**20:,.0f}"] if is_gpu else []
         cells += [f"{row['cpu_seconds_per_trial']:.1f}", f"{row['startup_seconds']:.1f}"]
