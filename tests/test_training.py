@@ -2,9 +2,12 @@
 
 import itertools
 import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -395,3 +398,21 @@ def test_one_core_has_nothing_to_choose() -> None:
     machine = _Machine({1: 0.1})
     chooser = ThreadChooser(1, lambda: machine.now, machine.set_threads)
     assert set(machine.run(chooser, 100)) == {1}
+
+
+def test_a_training_does_not_wake_the_compiler() -> None:
+    """torch's optimisers import it when they are made: over a second in each worker."""
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from small_training import small_architecture, small_data, small_task
+from nas.evaluate import Evaluation
+data, statistics = small_data()
+Evaluation(small_architecture(), small_task(), 0, data, statistics).advance()
+print([name for name in ("torch._dynamo", "torch._inductor", "sympy") if name in sys.modules])
+"""
+    tests = str(Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tests], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
