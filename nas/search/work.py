@@ -111,6 +111,11 @@ class ProxyTraining:
         """Set the threads and bring the data to the device."""
         if device == "cpu":
             _prepare_processor(self.precision, own_process=own_process)
+        elif own_process:
+            import torch
+
+            # What names no device, such as pinned memory, would open a context on the first GPU.
+            torch.cuda.set_device(device)
         data = self.data if device == "cpu" else self.data.to(device)
 
         def begin(job: Job) -> Running:
