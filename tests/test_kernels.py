@@ -239,3 +239,12 @@ def test_all_loops_can_be_compiled_before_they_are_timed() -> None:
     kernels.compile_loops(torch.float32)
     with pytest.raises(ValueError, match="float64"):
         kernels.compile_loops(torch.float64)
+
+
+def test_loops_are_compiled_where_nothing_can_be_kept_on_disk() -> None:
+    # Code without a file has no place in numba's cache, as in a package that cannot be written.
+    from nas.kernels.memory import compiled
+
+    names = {"compiled": compiled}
+    exec("@compiled\ndef twice(number):\n    return 2 * number", names)
+    assert names["twice"](21) == 42

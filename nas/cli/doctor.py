@@ -10,7 +10,17 @@ import typer
 
 from nas.cli.options import Json, add_command
 
-PACKAGES = ("torch", "optuna", "ray", "pandas", "moocore", "plotly", "datasets", "safetensors")
+PACKAGES = (
+    "torch",
+    "numba",
+    "optuna",
+    "ray",
+    "pandas",
+    "moocore",
+    "plotly",
+    "datasets",
+    "safetensors",
+)
 
 
 def register(app: typer.Typer) -> None:
