@@ -18,7 +18,7 @@ Left out: training (:mod:`nas.training`), and folding norms into convolutions (e
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -257,9 +257,14 @@ class InceptionCell(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps to maps, N x C x H x W."""
-        fits = self.loops and kernels.fits(x)
         readers = self._sources.count(0) + (self.merged is not None) + (self.projection is not None)
+        fits = self.loops and kernels.fits(x)
         reads = iter(kernels.fork(x, readers) if fits else (x,) * readers)
+        y = self._concatenated(reads)
+        return y if self.projection is None else self._residual(self.projection(y), next(reads))
+
+    def _concatenated(self, reads: Iterator[Tensor]) -> Tensor:
+        # A function of its own, so that the branches' maps are freed before the projection.
         parts: tuple[Tensor, ...] = ()
         if self.merged is not None:
             parts = self.merged(next(reads)).split(self.widths, 1)
@@ -267,8 +272,7 @@ class InceptionCell(nn.Module):
             branch(parts[source - 1] if source else next(reads))
             for branch, source in zip(self.branches, self._sources, strict=True)
         ]
-        y = outs[0] if len(outs) == 1 else torch.cat(outs, 1)
-        return y if self.projection is None else self._residual(self.projection(y), next(reads))
+        return outs[0] if len(outs) == 1 else torch.cat(outs, 1)
 
     def _residual(self, y: Tensor, x: Tensor) -> Tensor:
         if (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
@@ -286,7 +286,18 @@ def test_peak_of_presets_is_what_lives(name: str) -> None:
     assert peak == measured_peak(without_norm(architecture), image, 10)
 
 
+PAIR_AND_INPUT = Architecture(
+    stem=(),
+    stages=((Cell(((Conv((1, 1), 1),), (Conv((1, 1), 1),)), residual=True),),),
+    reductions=(),
+    head=Head("average"),
+    norm=Norm("none"),
+)
+"""Its branches' maps are freed before the projection, whose output is larger than they are."""
+
+
 @given(architectures(norms=("none",)))
+@example(PAIR_AND_INPUT)
 @settings(max_examples=60)
 def test_peak_of_architectures_is_what_lives(architecture: Architecture) -> None:
     peak = count_cost(architecture, IMAGE, 5).peak_activation_bytes
