@@ -90,7 +90,7 @@ class SettingRow:
     """A way to rank: its agreement with the truth, by three measures, and what it costs.
 
     ``within_stages`` counts only pairs of architectures with equally many stages. ``change`` is
-    the tau of the errors less that of the setting *last map 2* on the same architectures.
+    the tau of the errors less that of the *base* on the same architectures.
     """
 
     name: str

@@ -216,9 +216,12 @@ def test_a_large_stem_on_a_small_image_becomes_the_small_image_stem() -> None:
 
 
 def test_stride_one_where_stride_two_leaves_too_little() -> None:
-    # 16 pixels: 8, 4, 2 with stride 2; 16, 8, 4 with stride 1.
-    b = proxy(googlenet(), task_of(Shape(3, 224, 224), resolution=16))
-    assert [op.stride for op in b.stem] == [1, 1, 1]
+    # 16 pixels: 8, 4, 2 with stride 2. 8 pixels: 4, 2, 1 with stride 2; 8, 4, 2 with stride 1.
+    target = Shape(3, 224, 224)
+    for side, stride in ((16, 2), (8, 1)):
+        b = proxy(googlenet(), task_of(target, resolution=side))
+        assert [op.stride for op in b.stem] == [stride, 1, 1]
+        assert cell_shapes(b, Shape(3, side, side))[-1][1].height == 2
 
 
 def test_the_fastest_stem_divides_most() -> None:
@@ -231,8 +234,8 @@ def test_the_fastest_stem_divides_most() -> None:
 
 
 def test_what_never_fits_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"2 reductions no stem leaves 3 pixels a side of a 8x8"):
-        proxy(cifar_googlenet(), task_of(resolution=8))
+    with pytest.raises(ValueError, match=r"2 reductions no stem leaves 2 pixels a side of a 4x4"):
+        proxy(cifar_googlenet(), task_of(resolution=4))
     with pytest.raises(ValueError, match="does not fit a map of"):
         proxy(googlenet(), task_of(Shape(3, 20, 20), resolution=224))
 

@@ -23,8 +23,12 @@ from nas.task.settings import Recipe, Task
 WIDTH_STEP = 4
 """A proxy's widths are multiples of this many channels (and at least one such step)."""
 
-MIN_SIDE = 3
-"""Pixels a side that the last map of a proxy must keep."""
+MIN_SIDE = 2
+"""Pixels a side that the last map of a proxy must keep.
+
+With 3, networks of four stages on 28 pixels keep a stem of stride 1 and cost three times as much,
+for no better ranking (docs/proxy.md).
+"""
 
 
 def scaled_width(channels: int, width: float) -> int:
@@ -44,7 +48,7 @@ def proxy(architecture: Architecture, task: Task) -> Architecture:
     2. Every width (convolutions of stem, cells and reductions; hidden layers of the head;
        channels and hidden layer of auxiliary heads) becomes :func:`scaled_width`. Branches,
        cells, stages, reductions, norm and residual connections stay.
-    3. The stem is the first of these under which the last cell's map has at least 3 pixels a
+    3. The stem is the first of these under which the last cell's map has at least 2 pixels a
        side: the architecture's own; the *small-image stem* of stride 2; that of stride 1. The
        small-image stem has the own stem's convolutions with their (scaled) widths, without its
        poolings, each kernel at most 3 a side, the first convolution with the stride and all
@@ -56,7 +60,7 @@ def proxy(architecture: Architecture, task: Task) -> Architecture:
        the auxiliary heads go.
 
     Raises:
-        ValueError: the architecture does not fit the target, or no stem leaves 3 pixels.
+        ValueError: the architecture does not fit the target, or no stem leaves 2 pixels.
     """
     check(architecture, task.target.image)
     narrow = with_recipe(scaled(architecture, task.proxy.width), task.recipe)
