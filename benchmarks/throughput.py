@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,8 +40,8 @@ from nas.training.seeds import derive_seed
 
 CPU_CONTESTANTS = ("a", "a1", "b", "b2", "c1", "c2")
 GPU_CONTESTANTS = ("a", "b", "k1", "k2", "k4", "k8", "k16", "auto", "d2", "d4", "d8")
-AUTOMATIC_WARM_UP = 32
-"""Short trials that are run before the automatic K's first turn counts."""
+AUTOMATIC_WARM_UP = 16
+"""Long trials that are run before the automatic K's first turn counts, to find it."""
 
 SAMPLERS = ("nsga2", "random")
 
@@ -131,6 +132,14 @@ def _warm_up(architecture: Any, task: Task) -> Trial:
     return Trial(-1, architecture, short, 0, derive_seed(0, "weights"))
 
 
+def _long(trial: Trial) -> Trial:
+    """A trial of 2,048 steps: a short one is over before anything can be measured beside it."""
+    task = trial.task
+    many = {"images": 32 * task.recipe.batch_size, "epochs": 64}
+    long = task.model_copy(update={"proxy": task.proxy.model_copy(update=many)})
+    return replace(trial, task=long)
+
+
 def create_field(
     data: TrainValidation, statistics: Statistics, device: str, warm_up: Trial
 ) -> Field:
@@ -146,9 +155,11 @@ def create_field(
         return start
 
     def ours(devices: list[str], concurrency: int | None = None) -> Callable[[], Contestant]:
-        # The automatic K looks for its value in the first trials; a search does so once.
-        few = len(devices) if device == "cpu" else concurrency or AUTOMATIC_WARM_UP
-        return lambda: Ours(devices, data, statistics, [warm_up] * few, concurrency)
+        first = [warm_up] * (concurrency or len(devices))
+        if device != "cpu" and concurrency is None:
+            # The automatic K looks for its value in the first trials; a search does so once.
+            first = [_long(warm_up)] * AUTOMATIC_WARM_UP
+        return lambda: Ours(devices, data, statistics, first, concurrency)
 
     starts: dict[str, Callable[[], Contestant]] = {
         "a": baseline("plain", 1, cores),

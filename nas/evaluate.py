@@ -8,7 +8,7 @@ trials go on (:mod:`nas.search`) and full training (:mod:`nas.training.full`).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -100,6 +100,7 @@ class Evaluation:
         with self._guarded():
             self._training = Training(self.proxy, self._data.train, statistics, plan, seed)
         self._work = self._worked()
+        self._is_closed = False
         self._charged: float | None = None
         self._failure: str | None = None
         self._seconds = self._setup_seconds = time.perf_counter() - start
@@ -160,8 +161,10 @@ class Evaluation:
 
         Raises:
             EvaluationFailed: a loss that is not finite, or out of memory.
-            ValueError: the last rung was reached before.
+            ValueError: the last rung was reached before, or it is closed.
         """
+        if self._is_closed:
+            raise ValueError("the evaluation is closed")
         if self.done:
             raise ValueError(f"the evaluation is done: its last rung is {self.task.rungs[-1]}")
         if self._failure is not None:
@@ -184,6 +187,9 @@ class Evaluation:
 
     def close(self) -> None:
         """Free what the device holds for further turns; results and network stay."""
+        self._is_closed = True
+        # Its frame refers to this evaluation, which would live until circles are looked for.
+        self._work.close()
         self._training.close()
 
     def _charge(self, start: float) -> None:
@@ -195,7 +201,7 @@ class Evaluation:
         self._seconds += (now - (start if self._charged is None else self._charged)) * self.share
         self._charged = now
 
-    def _worked(self) -> Iterator[RungResult | None]:
+    def _worked(self) -> Generator[RungResult | None]:
         """The whole trial from where it stands: a slice a turn, and None where it goes on.
 
         Contexts stay out of here: they would be open between turns.

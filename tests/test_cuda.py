@@ -31,10 +31,12 @@ from nas.search.local_executor import LocalExecutor
 from nas.search.rotation import create_rotation
 from nas.search.work import ProxyTraining
 from nas.task import RECIPES, Precision
+from nas.training import graph
 from nas.training.full import FullSettings, train_architecture
+from nas.training.graph import warm_up
 from nas.training.loop import Plan, Training
 from nas.training.precision import resolve_precision
-from nas.training.step import TrainingStep
+from nas.training.step import EpochStep, TrainingStep
 
 pytestmark = [
     pytest.mark.cuda,
@@ -216,15 +218,24 @@ def test_evaluations_in_turn_are_as_alone_and_a_nan_is_its_owns() -> None:
         evaluation.close()
 
 
-def test_a_turn_does_not_wait() -> None:
+def evaluation_of_slices() -> Evaluation:
+    """One whose epoch of 48 steps is more than a turn: a turn that begins it never ends it."""
     data, statistics = small_data()
-    evaluation = Evaluation(small_architecture(), small_task(), 0, data, statistics, DEVICE)
+    task = small_task(batch_size=2, learning_rate=0.01)
+    return Evaluation(small_architecture(), task, 0, data, statistics, DEVICE)
+
+
+def test_a_turn_does_not_wait() -> None:
+    evaluation = evaluation_of_slices()
+    evaluation.advance()  # loads all kernels, for which the device may be waited for
     assert evaluation.turn() is None
     evaluation._training.queue.wait()
-    # About a second of work, and behind it the validation that the next turn queues.
+    # About a second of work, and behind it the steps that the next turn queues.
     with evaluation._training.queue.active():
         torch.cuda._sleep(2_000_000_000)
+    start = time.perf_counter()
     assert evaluation.turn() is None
+    assert time.perf_counter() - start < 0.5
     assert evaluation.is_busy
     result = evaluation.advance()
     assert not evaluation.is_busy
@@ -232,12 +243,11 @@ def test_a_turn_does_not_wait() -> None:
 
 
 def test_the_share_of_a_device_counts_its_seconds() -> None:
-    data, statistics = small_data()
-    evaluation = Evaluation(small_architecture(), small_task(), 0, data, statistics, DEVICE)
+    evaluation = evaluation_of_slices()
     before = evaluation._seconds
     evaluation.share = 0.25
     start = time.perf_counter()
-    evaluation.turn()
+    assert evaluation.turn() is None
     time.sleep(0.4)  # as if the other trials had their turns
     result = evaluation.advance()
     spent = time.perf_counter() - start
@@ -275,14 +285,57 @@ def test_closing_gives_the_memory_back() -> None:
     assert used() < held
 
 
+def leave_memory(free: int) -> None:
+    """Let this process have so many bytes beside what is in use; torch keeps nothing in reserve."""
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    limit_memory(free)
+
+
+def limit_memory(free: int) -> None:
+    """Let this process have so many bytes beside what torch holds."""
+    total = torch.cuda.get_device_properties(DEVICE).total_memory
+    held = torch.cuda.memory_reserved(DEVICE)
+    torch.cuda.set_per_process_memory_fraction(min((held + free) / total, 1.0), DEVICE)
+
+
+def test_a_capture_gets_what_the_warm_up_leaves_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, statistics = small_data()
+    moved = data.to(DEVICE)
+    other = Evaluation(small_architecture(), small_task(), 1, moved, statistics, DEVICE)
+    capture_if_it_fits = graph._capture_if_it_fits
+    has_fit: list[bool] = []
+
+    def warm_up_and_limit(step: EpochStep) -> None:
+        warm_up(step)
+        limit_memory(64 * 2**20)
+
+    def watched(step: EpochStep, generator: torch.Generator | None) -> torch.cuda.CUDAGraph | None:
+        captured = capture_if_it_fits(step, generator)
+        has_fit.append(captured is not None)
+        return captured
+
+    monkeypatch.setattr(graph, "warm_up", warm_up_and_limit)
+    monkeypatch.setattr(graph, "_capture_if_it_fits", watched)
+    # Maps of 36 MiB: a step has more of them than fit beside what the warm-up keeps.
+    wide = replace(small_architecture(), stem=(Conv((3, 3), 2048),))
+    try:
+        evaluation = Evaluation(wide, small_task(batch_size=64), 0, moved, statistics, DEVICE)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
+    assert has_fit == [False]
+    assert math.isfinite(evaluation.advance().train_loss)
+    while not other.done:
+        assert math.isfinite(other.advance().train_loss)
+
+
 def test_a_step_that_does_not_fit_is_that_trials_failure() -> None:
     data, statistics = small_data()
     moved = data.to(DEVICE)
     other = Evaluation(small_architecture(), small_task(), 0, moved, statistics, DEVICE)
     other.advance()
-    _, total = torch.cuda.mem_get_info(DEVICE)
-    held = torch.cuda.memory_reserved(DEVICE)
-    torch.cuda.set_per_process_memory_fraction((held + 2 * 2**20) / total, DEVICE)
+    leave_memory(2 * 2**20)
     try:
         with pytest.raises(EvaluationFailed, match=r"out of memory: .*; a batch of 64"):
             Evaluation(
@@ -447,10 +500,8 @@ def test_no_number_in_one_leaves_the_others_on_the_device() -> None:
 
 @pytest.fixture
 def _little_memory() -> Iterator[None]:
-    """A GiB in all for this process."""
-    torch.cuda.empty_cache()
-    total = torch.cuda.get_device_properties(DEVICE).total_memory
-    torch.cuda.set_per_process_memory_fraction(2**30 / total, DEVICE)
+    """A GiB for this process, beside what libraries have kept from other tests."""
+    leave_memory(2**30)
     yield
     torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
 

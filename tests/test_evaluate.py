@@ -1,7 +1,9 @@
 """An evaluation: rungs, pausing bit for bit across processes, failures with their reasons."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -318,6 +320,22 @@ def test_a_processor_holds_no_device_memory_and_closing_keeps_the_results() -> N
     evaluation.close()
     evaluation.close()
     assert list(evaluation.results) == results
+
+
+def test_a_closed_evaluation_is_gone_with_its_last_reference() -> None:
+    evaluation = evaluation_of()
+    evaluation.advance()
+    evaluation.close()
+    with pytest.raises(ValueError, match="closed"):
+        evaluation.turn()
+    held = weakref.ref(evaluation), weakref.ref(evaluation.network)
+    # A GPU's memory would not wait for the search for circles.
+    gc.disable()
+    try:
+        del evaluation
+        assert [item() for item in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 LOW_MEMORY = """

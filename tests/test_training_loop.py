@@ -17,6 +17,7 @@ from nas.architecture import Architecture
 from nas.datasets.augment import augment, draw_crops, normalise
 from nas.model import Network, build
 from nas.task import RECIPES, Recipe, Steps
+from nas.training.device_queue import free_bytes
 from nas.training.failures import TrainingFailed
 from nas.training.graph import WARM_UP_STEPS, StepGraph, warm_up
 from nas.training.loop import Plan, Training
@@ -311,3 +312,24 @@ def test_trainings_in_turn_are_as_alone() -> None:
     for one, two in zip(alone, turned, strict=True):
         two.end_epoch()
         assert all(map(torch.equal, weights_of(one), weights_of(two)))
+
+
+def test_memory_of_captured_steps_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    def segment(size: int, used: int, pool: int, device: int = 0) -> dict[str, Any]:
+        return {
+            "device": device,
+            "total_size": size,
+            "active_size": used,
+            "segment_pool_id": (pool, 0),
+        }
+
+    kept = [
+        segment(1, 0, pool=0),
+        segment(20, 5, pool=0),
+        segment(300, 0, pool=7),
+        segment(4000, 0, pool=0, device=1),
+    ]
+    monkeypatch.setattr(torch.cuda, "memory_snapshot", lambda: kept)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (50_000, 80_000))
+    assert free_bytes(torch.device("cuda:0")) == 50_001
+    assert free_bytes(torch.device("cpu")) == 0

@@ -17,10 +17,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from nas.evaluate import RungResult
 from nas.search.concurrency import Concurrency, ConcurrencyChooser, FixedConcurrency
 from nas.search.executor import Job, Kind, Report
 from nas.search.work import Begin, DeviceError, JobFailed, Running, Work, job_failures
+from nas.training.device_queue import free_bytes
 
 MEASURED_TURNS, MOST_MEASURED_TURNS = 2, 5
 """A job's solo step time is the least of so many turns with steps; others only end an epoch."""
@@ -212,7 +215,7 @@ def create_rotation(work: Work, device: str, *, own_process: bool) -> Rotation:
     else:
         concurrency = ConcurrencyChooser()
     begin = work.open(device, own_process=own_process)
-    return Rotation(begin, concurrency, free_bytes=lambda: _free_bytes(device))
+    return Rotation(begin, concurrency, free_bytes=lambda: free_bytes(torch.device(device)))
 
 
 def _is_busy(slot: _Slot) -> bool:
@@ -221,15 +224,3 @@ def _is_busy(slot: _Slot) -> bool:
             return slot.running is not None and slot.running.is_busy
     except JobFailed:
         return False  # its turn will say why
-
-
-def _free_bytes(device: str) -> int:
-    """What torch could still get for tensors on the device."""
-    if device == "cpu":
-        return 0
-    import torch
-
-    free, _ = torch.cuda.mem_get_info(device)
-    # What it keeps for reuse it gives back before it runs out.
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(free) + int(kept)

@@ -7,6 +7,7 @@ A :class:`Work` travels to the worker once and is opened there; what it opens ma
 from __future__ import annotations
 
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -114,6 +115,9 @@ class ProxyTraining:
         elif own_process:
             import torch
 
+            # Streams share the lines to the device, and wait for each other there: 8 lines unless
+            # told, which is read when CUDA starts.
+            os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")
             # What names no device, such as pinned memory, would open a context on the first GPU.
             torch.cuda.set_device(device)
         data = self.data if device == "cpu" else self.data.to(device)

@@ -6,8 +6,11 @@ code runs. Left out: capturing (:mod:`nas.training.graph`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +26,8 @@ class DeviceQueue:
         self.device = device
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = _take_stream(device)
+            weakref.finalize(self, _IDLE_STREAMS[device].append, self._stream).atexit = False
             self._stream.wait_stream(torch.cuda.current_stream(device))
             # Blocking: whoever waits leaves the core to others.
             self._mark = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
@@ -66,24 +70,23 @@ class DeviceQueue:
 
     @property
     def reserved_bytes(self) -> int:
-        """Memory that the device's allocator keeps for this queue; 0 on a processor."""
+        """Memory that the device's allocator cannot take from this queue; 0 on a processor."""
         if self._stream is None:
             return 0
         own = self._stream.cuda_stream
-        segments = torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
         return sum(
             int(segment["total_size"])
-            for segment in segments
-            if segment["stream"] == own and segment["device"] == self._stream.device_index
+            for segment in _segments(self.device)
+            if segment["stream"] == own and not _can_be_freed(segment)
         )
 
     def read(self, numbers: Tensor) -> Reading:
         """Queue the copy of a few ``numbers`` to the host, and mark it."""
         if self._stream is None:
             return Reading(self, numbers)
-        # Pinned: a copy to other memory would wait for the device.
-        host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
         with self.active():
+            # Pinned: a copy to other memory would wait for the device.
+            host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
             host.copy_(numbers, non_blocking=True)
         self.mark()
         return Reading(self, host)
@@ -104,3 +107,41 @@ class Reading:
         """The numbers, after waiting for them if need be."""
         self._queue.wait()
         return [float(item) for item in self._host.tolist()]
+
+
+def free_bytes(device: torch.device) -> int:
+    """What torch could still get for new tensors on a GPU; 0 on a processor."""
+    if device.type != "cuda":
+        return 0
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = (segment["total_size"] for segment in _segments(device) if _can_be_freed(segment))
+    return int(free) + int(sum(kept))
+
+
+def _segments(device: torch.device) -> list[Mapping[str, Any]]:
+    """What torch's allocator got from the device, piece by piece."""
+    segments = torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
+    return [segment for segment in segments if segment["device"] == device.index]
+
+
+def _can_be_freed(segment: Mapping[str, Any]) -> bool:
+    """Whether the allocator gives it back before it runs out of memory.
+
+    What belongs to a captured step it cannot, though between two replays nothing is in use there.
+    """
+    return segment["segment_pool_id"] == (0, 0) and not segment["active_size"]
+
+
+_IDLE_STREAMS: dict[torch.device, list[torch.cuda.Stream]] = defaultdict(list)
+"""Streams of queues that are gone."""
+
+
+def _take_stream(device: torch.device) -> torch.cuda.Stream:
+    """A stream that no other queue has, as long as there are any.
+
+    torch hands out 32 in turn, whether or not they are in use: two trainings would share one
+    and run one after the other. And libraries keep a workspace for each that was ever used.
+    """
+    if _IDLE_STREAMS[device]:
+        return _IDLE_STREAMS[device].pop()
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -36,6 +36,11 @@ def memory_failures(need: Callable[[], str]) -> Iterator[None]:
         raise TrainingFailed(f"out of memory: {request}; {need()}") from error
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the host had too little memory."""
+    return _refused_request(error) is not None
+
+
 def memory_need(
     architecture: Architecture, image: Shape, classes: int, batch: int, precision: Precision
 ) -> str:

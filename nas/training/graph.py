@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.training.device_queue import DeviceQueue
+from nas.training.failures import is_out_of_memory
 from nas.training.step import EpochStep
 
 WARM_UP_STEPS = 2
@@ -34,14 +35,14 @@ class StepGraph:
         self._queue = queue
         with queue.active():
             warm_up(step)
-            try:
-                self._graph = _capture(step, generator)
-            except torch.OutOfMemoryError:
+            graph = _capture_if_it_fits(step, generator)
+            if graph is None:
                 # While it captures, the allocator may not free what it keeps for reuse.
                 step.drop_gradients()
                 queue.drain()
                 torch.cuda.empty_cache()
-                self._graph = _capture(step, generator)
+                graph = _capture(step, generator)
+            self._graph = graph
 
     def replay(self) -> None:
         """Queue one step."""
@@ -70,6 +71,21 @@ def warm_up(step: EpochStep) -> None:
 def _put_back(changed: list[Tensor], saved: list[Tensor]) -> None:
     for item, before in zip(changed, saved, strict=True):
         item.copy_(before)
+
+
+def _capture_if_it_fits(
+    step: EpochStep, generator: torch.Generator | None
+) -> torch.cuda.CUDAGraph | None:
+    """None where memory was too small; all that the capture took is free again then.
+
+    Not so in the handler: the error's traceback holds every tensor of the step, and the graph.
+    """
+    try:
+        return _capture(step, generator)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
 
 
 def _capture(step: EpochStep, generator: torch.Generator | None) -> torch.cuda.CUDAGraph:
