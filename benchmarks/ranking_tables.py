@@ -1,7 +1,7 @@
 """The tables of benchmarks/proxy_ranking.py: from trainings to taus, as Markdown and JSON.
 
 The truth is an architecture's error after the longer training, the mean over its seeds. Left out:
-training (proxy_ranking.py) and the statistic itself (ranking_statistics.py).
+training (proxy_ranking.py) and the statistic itself (nas.analysis.rank_correlations).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy_settings import BASE, REFERENCE
-from ranking_statistics import Estimate, tau, tau_difference
+
+from nas.analysis.rank_correlations import Estimate, tau, tau_difference
 
 Values = list[float]
 """A number for each architecture, NaN where there is none."""

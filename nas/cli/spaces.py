@@ -42,12 +42,29 @@ def show_spaces(
             metavar="SIZE", help="Count costs for this image. Default: that of a known member."
         ),
     ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Score this run's networks before training: do the scores rank them better than "
+            "their parameters and MACs? Scores are kept in the run's directory.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the search spaces, or show one: choices, size, costs, known members."""
     from nas.cli.console import print_json
     from nas.space import SearchSpace, space_names
 
+    if scores is not None:
+        from nas.cli.space_scores import show_scores
+
+        if space is None:
+            raise ValueError("--scores needs the SPACE that the run searched")
+        if image is not None:
+            raise ValueError("--image is not for --scores: they are of the run's own images")
+        show_scores(SearchSpace.load(space), scores, as_json=as_json)
+        return
     if space is not None:
         data = space_data(SearchSpace.load(space), image)
         print_json(data) if as_json else _print_space(data)
