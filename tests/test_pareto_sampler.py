@@ -203,7 +203,7 @@ class TestContract:
 
     def test_a_function_that_lacks_a_parameter_everywhere_is_not_hidden(self) -> None:
         study = study_of(Ticking({1: lambda params: params["typo"]}))
-        with pytest.raises((KeyError, RuntimeError)):
+        with pytest.raises(KeyError, match="typo"):
             study.optimize(cell_objective, n_trials=20)
 
     def test_an_objective_that_the_study_lacks_is_refused(self, make: Any) -> None:
@@ -307,7 +307,7 @@ class TestContract:
 
 def test_no_duplicate_in_1000_proposals_with_8_running() -> None:
     # One fit for many proposals keeps this short; results come in any order.
-    study = study_of(Ticking(pool_size=40, per_fit=25))
+    study = study_of(Ticking(pool_size=40, per_fit=50))
     running: list[tuple[optuna.Trial, Params]] = []
     generator = np.random.default_rng(0)
     for _ in range(1000):
@@ -342,15 +342,15 @@ def test_fits_become_rarer_as_trials_become_many() -> None:
 @pytest.mark.parametrize("other", [RandomSampler, NSGAIISampler])
 def test_it_needs_half_the_trials_of_others(other: Any) -> None:
     for seed in range(2):
-        theirs = cell_hypervolume(other(seed=seed), 80)
-        ours = cell_hypervolume(ParetoSampler({1: cell_cost}, seed=seed, pool_size=400), 40)
+        theirs = cell_hypervolume(other(seed=seed), 60)
+        ours = cell_hypervolume(ParetoSampler({1: cell_cost}, seed=seed, pool_size=400), 30)
         assert ours > 1.02 * theirs, seed
 
 
 def test_evolution_beats_random() -> None:
     for seed in range(3):
-        theirs = cell_hypervolume(RandomSampler(seed=seed), 150)
-        ours = cell_hypervolume(EvolutionSampler({1: cell_cost}, seed=seed), 150)
+        theirs = cell_hypervolume(RandomSampler(seed=seed), 100)
+        ours = cell_hypervolume(EvolutionSampler({1: cell_cost}, seed=seed), 100)
         assert ours > theirs, seed
 
 
@@ -455,24 +455,28 @@ class TestParts:
         assert endings.expect([(2.0, 0.6)]) is None
 
     def test_pruned_curves_improve_the_prediction(self) -> None:
-        found = []
+        errors = []
         for with_curve in (True, False):
             study = study_of(Ticking(seed=1))
-            for number in range(60):
-                trial = study.ask()
-                params = cell_params(trial)
-                curve = [[1, cell_error(params) + 0.05], [8, cell_error(params)]]
-                if number % 4:
-                    if with_curve:
-                        trial.set_user_attr("curve", curve[:1])
-                    study.tell(trial, state=TrialState.PRUNED)
-                else:
-                    trial.set_user_attr("curve", curve)
-                    study.tell(trial, (cell_error(params), cell_cost(params)))
+            generator = np.random.default_rng(5)
+            for number in range(80):
+                params = {f"e{i}": OPS[int(generator.integers(5))] for i in range(6)}
+                error = cell_error(params)
+                curve = [[1, error + 0.05]] if number % 4 else [[1, error + 0.05], [8, error]]
+                study.add_trial(
+                    optuna.trial.create_trial(
+                        state=TrialState.PRUNED if number % 4 else TrialState.COMPLETE,
+                        values=None if number % 4 else [error, cell_cost(params)],
+                        params=params,
+                        distributions={name: CategoricalDistribution(OPS) for name in params},
+                        user_attrs={"curve": curve} if with_curve else {},
+                    )
+                )
+            study.optimize(cell_objective, n_trials=1)
             sampler = study.sampler
             assert isinstance(sampler, ParetoSampler)
-            found.append(_misprediction(sampler))
-        assert found[0] < 0.8 * found[1]
+            errors.append(_misprediction(sampler))
+        assert errors[0] < 0.8 * errors[1], errors
 
     def test_costs_ask_a_function_once_for_a_point(self) -> None:
         calls = []

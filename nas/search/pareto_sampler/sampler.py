@@ -77,7 +77,7 @@ class ParetoSampler(BaseSampler):
         self._num_startup, self._pool_size, self._per_fit = num_startup, pool_size, per_fit
         self._history = History()
         self._model = Model()
-        self._study_id: int | None = None
+        self._study_name: str | None = None
         self._queue: deque[tuple[Form, Rows]] = deque()
         self._proposed: dict[int, tuple[Form, Rows]] = {}
         self._lock = threading.RLock()
@@ -91,12 +91,16 @@ class ParetoSampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
 
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuse a study that does not fit, before the trial's parameters are asked for."""
+        with self._lock:
+            self._check(study)
+
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """The parameters of the point that is proposed; none where each is drawn by itself."""
         with self._lock:
-            self._check(study)
             point = self._propose(study, trial.number)
             if point is None:
                 return {}
@@ -138,7 +142,7 @@ class ParetoSampler(BaseSampler):
         return value
 
     def _check(self, study: Study) -> None:
-        if self._study_id is None:
+        if self._study_name is None:
             beyond = [
                 index for index in self._costs.known if index not in range(len(study.directions))
             ]
@@ -147,8 +151,8 @@ class ParetoSampler(BaseSampler):
                     f"known has objective {beyond[0]}, "
                     f"but the study has {len(study.directions)} objectives"
                 )
-            self._study_id = study._study_id
-        elif self._study_id != study._study_id:
+            self._study_name = study.study_name
+        elif self._study_name != study.study_name:
             raise ValueError("a ParetoSampler serves one study; make another for another study")
 
     def _propose(self, study: Study, number: int) -> tuple[Form, Rows] | None:
@@ -211,6 +215,8 @@ class ParetoSampler(BaseSampler):
         if len(points) < BLIND:
             pool = Source(forms, None, self._space, generator).random(200)
             return _farthest(pool, np.arange(len(pool))) if len(pool) else None
+        # A function that fails even at a point that was tried is wrong, and should say so.
+        self._costs.of(points[0].form, points[0].row, is_tried=True)
         source = Source(forms, self._costs, self._space, generator)
         objectives = Objectives(directions, self._costs, points)
         # Those that run count too: 8 workers would otherwise fill the space for long.
