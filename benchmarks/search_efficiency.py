@@ -59,7 +59,7 @@ def plan(
         for eta in (None, *etas)
     ]
     series += [
-        Setup("random", 0, eta=etas[0], signal=signal, until_full=True)
+        Setup("random", 0, eta=etas[0], signal=signal, trials=LIMITS.get("random"), until_full=True)
         for signal in SIGNALS
         if signal != "error" and "random" in contestants and etas
     ]

@@ -53,8 +53,7 @@ def studies_of(monkeypatch: pytest.MonkeyPatch) -> list[optuna.Study]:
 
 
 class TestProposals:
-    @pytest.mark.parametrize("sampler", ["random", "nsga2"])
-    @pytest.mark.parametrize("workers", [1, 8])
+    @pytest.mark.parametrize(("sampler", "workers"), [("random", 1), ("nsga2", 8)])
     def test_the_whole_table_is_trained_once(self, table, sampler, workers):
         search = replay(table, Setup(sampler, 3, eta=2, workers=workers))
         assert sorted(search.rows) == list(range(208))

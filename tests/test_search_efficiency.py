@@ -180,6 +180,7 @@ def test_goes_on_where_it_stopped_and_writes_everything(tmp_path, table, monkeyp
     words = ["--table", str(path), "--out", str(out), "--contestants", "random", "nsga2"]
     words += ["--ours", "nsga2", "--seeds", "100", "2", "--workers", "1"]
     monkeypatch.setattr(search_efficiency, "TRIALS_TOO", 30)
+    monkeypatch.setattr(search_efficiency, "LIMITS", {"random": 30, "nsga2": 30})
     monkeypatch.setattr(search_efficiency, "ProcessPoolExecutor", InThisProcess)
     search_efficiency.main(words)
     rows = (out / "searches.jsonl").read_text().splitlines()
