@@ -421,7 +421,7 @@ class TestParts:
         generator = np.random.default_rng(1)
         front, points = generator.random((12, 2)), generator.random((40, 2))
         reference = np.array([0.9, 0.95])
-        gains = expected_gain(points[None], front, reference, generator)
+        gains = expected_gain(points[None], front, reference)
         before = hypervolume(front, reference)
         for point, gain in zip(points, gains, strict=True):
             added = hypervolume(np.vstack([front, point]), reference) - before
@@ -431,7 +431,7 @@ class TestParts:
         generator = np.random.default_rng(1)
         front, points = generator.random((8, 3)), 0.8 * generator.random((40, 3))
         reference = np.ones(3)
-        gains = expected_gain(points[None], front, reference, generator)
+        gains = expected_gain(points[None], front, reference)
         before = hypervolume(front, reference)
         added = [hypervolume(np.vstack([front, one]), reference) - before for one in points]
         assert np.corrcoef(gains, added)[0, 1] > 0.95

@@ -19,9 +19,7 @@ Matrix = NDArray[np.float64]
 DIRECTIONS = 160
 
 
-def expected_gain(
-    samples: Matrix, front: Matrix, reference: Matrix, generator: np.random.Generator
-) -> Matrix:
+def expected_gain(samples: Matrix, front: Matrix, reference: Matrix) -> Matrix:
     """The mean gain of each point; ``front`` rows need not be non-dominated."""
     front = front[(front < reference).all(axis=1)]
     if samples.shape[2] == 1:
@@ -29,7 +27,7 @@ def expected_gain(
         return np.asarray(np.maximum(best - samples[:, :, 0], 0.0).mean(axis=0))
     if samples.shape[2] == 2:
         return _gain_of_two(samples, front, reference)
-    return _gain_of_many(samples, front, reference, generator)
+    return _gain_of_many(samples, front, reference)
 
 
 def _gain_of_two(samples: Matrix, front: Matrix, reference: Matrix) -> Matrix:
@@ -46,14 +44,14 @@ def _gain_of_two(samples: Matrix, front: Matrix, reference: Matrix) -> Matrix:
     return np.asarray(gain.mean(axis=0))
 
 
-def _gain_of_many(
-    samples: Matrix, front: Matrix, reference: Matrix, generator: np.random.Generator
-) -> Matrix:
+def _gain_of_many(samples: Matrix, front: Matrix, reference: Matrix) -> Matrix:
     num = samples.shape[2]
-    directions = np.abs(generator.standard_normal((DIRECTIONS, num))) + 1e-9
+    # The same directions every time: gains of two pools must compare.
+    directions = np.abs(np.random.default_rng(num).standard_normal((DIRECTIONS, num))) + 1e-9
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     best = np.zeros(DIRECTIONS)
-    scale = np.maximum(reference - np.minimum(samples.min(axis=(0, 1)), reference), 1e-12)
+    lowest = front.min(axis=0) if len(front) else samples.min(axis=(0, 1))
+    scale = np.maximum(reference - lowest, 1e-12)
     if len(front):
         inside = np.maximum((reference - front) / scale, 0.0)
         best = (inside[:, None] / directions).min(axis=2).max(axis=0) ** num

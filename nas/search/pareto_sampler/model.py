@@ -150,6 +150,8 @@ class Model:
         pool = source.random(pool_size // 4).joined(source.near(parents, pool_size // 3))
         if not len(pool):
             return []
+        # One for all rounds: gains of two pools must compare.
+        self._limit = self._reference(self._objectives.costs(pool.extra))
         gains = self._gains(pool, self._predict(pool))
         for _ in range(ROUNDS):
             best = np.argsort(-gains, kind="stable")[:25]
@@ -215,10 +217,9 @@ class Model:
         """Expected gains; where none is above 0, the order in which they are least hopeless."""
         front = self._front if believed is None else np.concatenate([self._front, believed])
         costs = self._objectives.costs(pool.extra)
-        reference = self._reference(costs)
         for width in (1.0, 3.0, 10.0):
             samples = self._draws(costs, predictions, width)
-            gains = expected_gain(samples, front, reference, self._generator)
+            gains = expected_gain(samples, front, self._limit)
             if gains.max() > 0:
                 break
         if self._failing is not None:
