@@ -183,6 +183,14 @@ def test_one_front_is_neither_kept_whole_nor_stopped_whole(eta):
     assert np.diff(kept).max() < 0.15
 
 
+@pytest.mark.parametrize(("small_front", "last_goes_on"), [(0, False), (4, False), (5, True)])
+def test_a_small_front_goes_on_whole(small_front, last_goes_on):
+    points = on_one_front([0, 1, 0.5, 0.25, 0.75])
+    goes_on = share(Halving([1, 2], 4, small_front=small_front), points)
+    assert goes_on[-1] == last_goes_on
+    assert goes_on.all() == last_goes_on
+
+
 def test_a_crowd_at_the_cheap_end_does_not_take_the_seats():
     generator = np.random.default_rng(0)
     is_cheap = generator.uniform(size=300) < 0.8
