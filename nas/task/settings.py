@@ -106,8 +106,8 @@ class Recipe(_Settings):
 RECIPES: dict[str, Recipe] = {
     "default": Recipe(
         name="default",
-        batch_size=64,
-        learning_rate=0.2,
+        batch_size=128,
+        learning_rate=0.4,
         momentum=0.9,
         nesterov=True,
         weight_decay=5e-4,
