@@ -199,6 +199,14 @@ def test_a_crowd_at_the_cheap_end_does_not_take_the_seats():
     assert goes_on[~is_cheap].mean() > 2 * goes_on[is_cheap].mean()
 
 
+def test_costs_are_spread_in_decades():
+    halving = Halving([1, 2])
+    points = [(0.1, 1e9), (0.9, 1e3), (0.5, 1e6), (0.4, 5e8)]
+    ranks = [halving.report(i, 1, error, [cost]).rank for i, (error, cost) in enumerate(points)]
+    # On a linear axis 1e6 lies beside 1e3, and 5e8 would come third.
+    assert ranks == [1, 2, 3, 4]
+
+
 def test_a_front_larger_than_the_net_is_ranked_whole():
     places = np.random.default_rng(0).permutation(3 * NET) / (3 * NET)
     halving, decisions = Halving([1, 2]), []
