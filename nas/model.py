@@ -83,7 +83,7 @@ def build(
             module.merge()
     # After merging, which makes new modules.
     for module in network.modules():
-        if isinstance(module, ConvNormReLU | Pool3x3 | InceptionCell):
+        if isinstance(module, ConvNormReLU | Pool3x3 | InceptionCell | _Conv2d):
             module.loops = loops
     return network
 
@@ -375,8 +375,17 @@ def dropout(probability: float) -> nn.Module:
 
 
 class _Conv2d(nn.Conv2d):
+    loops = True
+
     def reset_parameters(self) -> None:
         """Wait for :func:`initialise`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps to maps, N x C x H x W."""
+        is_pointwise = self.kernel_size == self.stride == (1, 1) and self.bias is None
+        if is_pointwise and self.loops and kernels.fits_product(x):
+            return kernels.pointwise(x, self.weight)
+        return super().forward(x)
 
 
 class _Linear(nn.Linear):

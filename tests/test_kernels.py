@@ -248,3 +248,58 @@ def test_loops_are_compiled_where_nothing_can_be_kept_on_disk() -> None:
     names = {"compiled": compiled}
     exec("@compiled\ndef twice(number):\n    return 2 * number", names)
     assert names["twice"](21) == 42
+
+
+class TestPointwise:
+    """1x1 convolutions as matrix products."""
+
+    @pytest.mark.parametrize("shape", [(6, 24, 7, 7), (5, 40, 2, 3), (3, 7, 8, 8), (9, 16, 1, 1)])
+    @pytest.mark.parametrize("width", [1, 20])
+    def test_values_and_gradients_are_those_of_the_convolution(self, shape, width):
+        maps = maps_of(shape, torch.bfloat16).requires_grad_()
+        draw = torch.Generator().manual_seed(2)
+        weight = torch.randn(width, shape[1], 1, 1, generator=draw).requires_grad_()
+        assert kernels.fits_product(maps)
+        out = kernels.pointwise(maps, weight)
+        slope = torch.randn(out.shape, generator=draw).to(torch.bfloat16)
+        out.backward(slope)
+        assert (out.dtype, maps.grad.dtype, weight.grad.dtype) == (
+            torch.bfloat16,
+            torch.bfloat16,
+            torch.float32,
+        )
+        assert out.is_contiguous(memory_format=torch.channels_last)
+        exact, matrix = maps.detach().double().requires_grad_(), weight.detach().bfloat16().double()
+        matrix.requires_grad_()
+        true = functional.conv2d(exact, matrix)
+        true.backward(slope.double())
+        assert difference(out, true) < 2**-7
+        assert difference(maps.grad, exact.grad) < 2**-7
+        assert difference(weight.grad, matrix.grad) < 2**-7
+        assert weight.grad.shape == weight.shape
+
+    def test_an_input_that_needs_no_gradient_gets_none(self):
+        maps = maps_of((4, 8, 4, 4), torch.bfloat16)
+        weight = torch.randn(3, 8, 1, 1).requires_grad_()
+        kernels.pointwise(maps, weight).sum().backward()
+        assert maps.grad is None
+        assert weight.grad is not None
+
+    def test_large_maps_and_float32_are_left_to_torch(self):
+        assert not kernels.fits_product(maps_of((2, 8, 9, 9), torch.bfloat16))
+        assert not kernels.fits_product(maps_of((2, 8, 4, 4), torch.float32))
+        assert not kernels.fits_product(maps_of((2, 8, 4, 4), torch.bfloat16).contiguous())
+
+    def test_a_network_uses_it_unless_told_otherwise(self, monkeypatch):
+        calls = []
+        compute = kernels.pointwise
+        monkeypatch.setattr(
+            kernels, "pointwise", lambda x, w: calls.append(x.shape) or compute(x, w)
+        )
+        images = maps_of((4, 3, 16, 16), torch.bfloat16)
+        for loops in (False, True):
+            network = build(cifar_googlenet(), Shape(3, 16, 16), 10, seed=0, loops=loops)
+            network = network.to(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16):
+                network(images)
+            assert bool(calls) is loops

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MOST_THREADS = 3
 """From four threads on, torch's own kernels are as fast: these take a quarter of one's time."""
 
+MOST_PIXELS = 64
+"""Of larger maps, and of any in float32, torch's own 1x1 convolution is as fast as a product."""
+
 _DTYPES = frozenset({torch.bfloat16, torch.float32})
 
 
@@ -85,6 +88,22 @@ def add_relu(first: Tensor, second: Tensor) -> Tensor:
     from nas.kernels.sums import add_relu as compute
 
     return compute(first, second)
+
+
+def fits_product(maps: Tensor) -> bool:
+    """Whether :func:`pointwise` can compute on ``maps`` (N, C, H, W), and is faster there."""
+    pixels = maps.shape[2] * maps.shape[3]
+    return maps.dtype == torch.bfloat16 and pixels <= MOST_PIXELS and fits(maps)
+
+
+def pointwise(maps: Tensor, weight: Tensor) -> Tensor:
+    """The 1x1 convolution of ``maps`` that :func:`fits_product`, as a matrix product.
+
+    ``weight`` (out, in, 1, 1) may be float32; its gradient is of its own dtype.
+    """
+    from nas.kernels.products import pointwise as compute
+
+    return compute(maps, weight)
 
 
 def compile_loops(dtype: torch.dtype) -> None:
