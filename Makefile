@@ -28,7 +28,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 search: $(VENV)/.installed ## a real search on the embedded data set: front, report, next steps
 	$(BIN)/nas search googlenet_small --data fashion-mnist-mini --name $(NAME) \
-	  --max-macs 150M --trials 32
+	  --max-macs 150M --trials 64
 
 test: $(VENV)/.installed-test ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -56,8 +56,11 @@ PARTS: tuple[tuple[str, str], ...] = (
     ("validation", r"^trial: validation"),
     ("augmentation and gather", r"^trial: augmentation|index_select"),
     ("optimiser", r"^Optimizer\."),
-    ("convolution, backward", r"ConvolutionBackward|convolution_backward"),
-    ("convolution, forward", r"^aten::(conv2d|convolution|_convolution)|mkldnn_convolution"),
+    ("convolution, backward", r"ConvolutionBackward|convolution_backward|_PointwiseBackward"),
+    (
+        "convolution, forward",
+        r"^aten::(conv2d|convolution|_convolution)|mkldnn_convolution|_Pointwise",
+    ),
     ("sums of branches", r"_Fork|AddReLU|^aten::add_?$|: AddBackward"),
     ("batch norm, with its ReLU where fused", r"norm"),
     ("pooling", r"pool"),

@@ -24,6 +24,8 @@ from trial_profile import ELSE, Rates, part_of, profile_trial, seconds_by_part
     ("name", "part"),
     [
         ("aten::conv2d", "convolution, forward"),
+        ("_Pointwise", "convolution, forward"),
+        ("_PointwiseBackward", "convolution, backward"),
         (
             "autograd::engine::evaluate_function: ConvolutionBackward0",
             "convolution, backward",
