@@ -154,10 +154,6 @@ SEARCHES = {
         "search googlenet --data fashion-mnist-mini --name n --image 1x4x4",
         ["googlenet", "fit"],
     ),
-    "a proxy that nothing fits": (
-        "search googlenet --data fashion-mnist-mini --name n --image 1x224x224 --resolution 4",
-        ["googlenet", "fits"],
-    ),
     "fewer classes than the data": (f"{SEARCH} --classes 3", ["target.classes", "10", "3"]),
     "one class": (f"{SEARCH} --classes 1", ["--classes", "'1'"]),
     "a width that is none": (f"{SEARCH} --width wide", ["--width", "'wide'"]),
@@ -209,6 +205,15 @@ def test_wrong_search(fault: str, place: Path) -> None:
     (place / "directory").mkdir()
     command, phrases = SEARCHES[fault]
     refused(place, command, *phrases)
+
+
+def test_a_proxy_that_nothing_fits(place: Path) -> None:
+    # Three pixels, then two, then none that may be the last: every network has three stages.
+    space = yaml.safe_load((SHIPPED / "googlenet.yaml").read_text())
+    space["stages"]["count"] = 3
+    (place / "three.yaml").write_text(yaml.safe_dump(space))
+    words = "--data fashion-mnist-mini --name n --image 1x224x224 --resolution 3"
+    refused(place, f"search ./three.yaml {words}", "no network of space 'googlenet' fits the task")
 
 
 def test_a_budget_says_the_smallest_cost_there_is(place: Path) -> None:

@@ -79,7 +79,7 @@ def test_a_baseline_is_made_of_torchs_own_modules() -> None:
 def test_strong_eager_steps_lose_what_our_steps_lose() -> None:
     """Equal order, no augmentation, no dropout: the same recipe gives the same losses."""
     # A decay so large that sparing other weights would show.
-    task = small_task(augment="none", dropout=0.0, weight_decay=0.1)
+    task = small_task(augment="none", dropout=0.0, weight_decay=0.1, learning_rate=0.2)
     data, statistics = small_data()
     trial = trial_of(task)
     architecture = without_dropout(proxy(trial.architecture, task))
