@@ -40,6 +40,7 @@ from nas.evaluate import Evaluation, EvaluationFailed
 from nas.quantities import format_seconds
 from nas.space import SearchSpace
 from nas.task import Task, proxy
+from nas.training.allocator import keep_freed_memory
 
 SPACE = "tiny"
 
@@ -63,7 +64,7 @@ TASK: dict[str, Any] = {
         "auxiliary_weight": None,
         "dropout": None,
     },
-    "precision": "float32",
+    "precision": "bfloat16",
     "validation_images": 2000,
     "eta": 2,
 }
@@ -120,6 +121,7 @@ def _data_of(task: Task) -> tuple[TrainValidation, Statistics]:
 @lru_cache(maxsize=1)
 def _warm_up(task: Task, architecture: Architecture) -> None:
     """Train to the first rung and forget it: torch and numba load parts when first used."""
+    keep_freed_memory()
     Evaluation(architecture, task, 0, *_data_of(task)).advance()
 
 
