@@ -43,6 +43,14 @@ from nas.architecture import (
 COSTS = ("macs", "params", "activation_bytes")
 """The costs that a search can minimise or bound."""
 
+COST_LABELS = {
+    "macs": "MACs",
+    "params": "parameters",
+    "activation_bytes": "activation bytes",
+    "peak_activation_bytes": "peak activation bytes",
+}
+"""Costs in words for people."""
+
 DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one element, by the dtypes that activations can have."""
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -161,6 +162,63 @@ def training() -> Iterator[LocalExecutor]:
     made = LocalExecutor(proxy_training(), ["cpu", "cpu"])
     yield made
     made.close()
+
+
+WAITING: dict[str, Callable[[], Executor]] = {
+    "scripted": lambda: ScriptedExecutor(trained),
+    "local": lambda: LocalExecutor(proxy_training(), ["cpu"]),
+    "in process": lambda: InProcessExecutor(proxy_training()),
+}
+
+
+@pytest.fixture(scope="module", params=WAITING)
+def waiting(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    made = WAITING[request.param]()
+    yield made
+    made.close()
+
+
+class TestWaiting:
+    """A job that waits trains on from a rung when it is told to, and not before."""
+
+    def until_rung(self, executor: Executor, number: int, epoch: int) -> None:
+        executor.submit(replace(job(number, task=small_task(epochs=4)), waits=True))
+        passed: list[int] = []
+        end = time.monotonic() + 60
+        while epoch not in passed:
+            assert time.monotonic() < end
+            for report in executor.poll(0.2):
+                if report.result is not None:
+                    passed.append(report.result.epoch)
+                    if report.result.epoch < epoch:
+                        executor.go_on(number)
+
+    def test_it_waits_at_each_rung(self, waiting: Executor) -> None:
+        self.until_rung(waiting, 0, 2)
+        for _ in range(3):
+            assert waiting.poll(0.1) == []
+        waiting.go_on(99)
+        waiting.go_on(0)
+        reports = collect(waiting, {0})
+        assert [(r.kind, r.result and r.result.epoch) for r in reports] == [
+            ("rung", 4),
+            ("done", 4),
+        ]
+
+    def test_one_that_is_stopped_leaves_its_place(self, waiting: Executor) -> None:
+        self.until_rung(waiting, 0, 1)
+        waiting.stop(0)
+        end = time.monotonic() + 30
+        while waiting.capacity < 1:
+            assert time.monotonic() < end
+            assert waiting.poll(0.05) == []
+        waiting.submit(job(1))
+        assert {report.number for report in collect(waiting, {1})} == {1}
+
+    def test_one_that_does_not_wait_trains_through(self, waiting: Executor) -> None:
+        waiting.submit(job(0, task=small_task(epochs=4)))
+        reports = collect(waiting, {0})
+        assert [r.kind for r in reports] == ["started", "rung", "rung", "rung", "done"]
 
 
 def test_workers_give_the_bits_of_this_process(training: LocalExecutor) -> None:

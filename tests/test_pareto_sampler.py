@@ -284,14 +284,17 @@ class TestContract:
                 self.mutated += 1
                 return {**params, "e5": OPS[int(generator.integers(5))]}
 
-            def is_feasible(self, params: Params) -> bool:
-                return bool(params["e1"] != "pool")
+            def canonical(self, params: Params) -> Params | None:
+                # The answer of e0 means nothing.
+                return None if params["e1"] == "pool" else {**params, "e0": OPS[0]}
 
         space = Space()
         study = study_of(make(space=space))
         study.optimize(cell_objective, n_trials=14)
         assert space.mutated > 0
+        # Before the first finished trials the parameters are not known.
         assert all(trial.params["e1"] != "pool" for trial in study.trials[4:])
+        assert all(trial.params["e0"] == OPS[0] for trial in study.trials[4:])
 
     def test_violated_constraints_and_failures_teach_to_keep_away(self) -> None:
         def objective(trial: optuna.Trial) -> tuple[float, float]:

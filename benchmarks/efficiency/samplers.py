@@ -53,16 +53,13 @@ class Rows:
             row = self._known[key] = self._table.row_by_fingerprint[architecture.fingerprint]
         return row
 
-    def is_canonical(self, values: Mapping[str, Any]) -> bool:
-        """Whether all answers that do not matter are the first ones."""
-        return all(values[name] == value for name, value in self._canonical[self(values)].items())
+    def canonical(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The same network with the first of all answers that do not matter."""
+        return dict(self._canonical[self(values)])
 
 
 class _Structure:
-    """What ours is told of the space: sizes, mutation, and which answers are the canonical ones.
-
-    Other answers for the same network are not feasible, so that none is proposed under two names.
-    """
+    """What ours is told of the space: sizes, mutation, and which answers give the same network."""
 
     def __init__(self, table: Table, rows: Rows) -> None:
         self._table, self._rows = table, rows
@@ -79,9 +76,9 @@ class _Structure:
         space = self._table.space
         return dict(space.encode(space.mutate(space.decode(params), generator)))
 
-    def is_feasible(self, params: dict[str, Any], /) -> bool:
-        """Whether the parameters are the canonical ones of their network."""
-        return self._rows.is_canonical(params)
+    def canonical(self, params: dict[str, Any], /) -> dict[str, Any]:
+        """The first of all answers that give the same network."""
+        return self._rows.canonical(params)
 
 
 def check_contestant(text: str) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas.analysis.tables import COST_LABELS
 from nas.analysis.theme import (
     BLUE,
     GREEN,
@@ -28,6 +27,7 @@ from nas.analysis.theme import (
     shown,
     template,
 )
+from nas.cost import COST_LABELS
 from nas.quantities import format_count, format_seconds
 
 MAX_LABELS = 8

@@ -17,15 +17,11 @@ from nas.cost import COSTS, count_cost
 from nas.pareto import cost_axes, hypervolume_history, knee_index, nondominated
 from nas.task import Target
 
-COST_LABELS = {
-    "macs": "MACs",
-    "params": "parameters",
-    "activation_bytes": "activation bytes",
-    "peak_activation_bytes": "peak activation bytes",
-}
 STANDINGS = ("front", "dominated", "stopped", "failed", "running")
 """Where a trial stands; ``stopped`` ones were given up at a rung, ``failed`` have no result."""
 
+PROGRESS_SHARES = (0.1, 0.25, 0.5, 1.0)
+PROGRESS_COLUMNS = ["share", "device_seconds", "trials", "hypervolume", "hypervolume_share"]
 MAX_DOMINATORS = 3
 SEED_ORIGIN = "seed:"
 
@@ -158,6 +154,34 @@ def hypervolume_table(
             "hypervolume": volumes,
         }
     )
+
+
+def progress_table(history: pd.DataFrame, given_up_seconds: float = 0.0) -> pd.DataFrame:
+    """The hypervolume when a tenth, a quarter, half, and all of the device-seconds were spent.
+
+    ``history`` is a :func:`hypervolume_table`; ``given_up_seconds`` were spent on trials that
+    began again, and stand in the last row alone. Columns: ``share``, ``device_seconds``,
+    ``trials``, ``hypervolume``, ``hypervolume_share`` (of the last).
+    """
+    if history.empty:
+        return pd.DataFrame(columns=PROGRESS_COLUMNS)
+    spent, last = history["device_seconds"], history.iloc[-1]
+    rows = []
+    for share in PROGRESS_SHARES:
+        is_last = share == 1
+        row = last if is_last else history.iloc[int((spent <= share * spent.iloc[-1]).sum()) - 1]
+        if not is_last and spent.iloc[0] > share * spent.iloc[-1]:
+            continue  # the first trial alone took longer
+        rows.append(
+            {
+                "share": share,
+                "device_seconds": float(row["device_seconds"]) + is_last * given_up_seconds,
+                "trials": int(row["trials"]),
+                "hypervolume": float(row["hypervolume"]),
+                "hypervolume_share": float(row["hypervolume"] / (last["hypervolume"] or 1.0)),
+            }
+        )
+    return pd.DataFrame(rows, columns=PROGRESS_COLUMNS)
 
 
 def spend_table(trials: pd.DataFrame) -> pd.DataFrame:

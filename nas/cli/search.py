@@ -51,11 +51,35 @@ def search(  # noqa: PLR0913 - one parameter an option
         whole(
             1,
             10_000_000,
-            help="End when so many trials are trained. Default: 64; no such end with --time.",
+            help="End when so many trials are trained. Default: 64, if there is no other end.",
         ),
     ] = None,
     time: Annotated[
         str | None, typer.Option(metavar="TIME", help="End after so much time: 90s, 10m or 2h.")
+    ] = None,
+    device_seconds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="End when all trials together took so much: 90s, 10m or 2h of one device.",
+        ),
+    ] = None,
+    patience: Annotated[
+        float | None,
+        number(
+            0,
+            1,
+            metavar="SHARE",
+            help="End when a trial is expected to add less than this share to the hypervolume: "
+            "0.001. With --sampler pareto.",
+        ),
+    ] = None,
+    halving: Annotated[
+        bool | None,
+        flag(
+            "--halving/--no-halving",
+            help="Stop trials early that others leave behind. Default: off.",
+        ),
     ] = None,
     objectives: Annotated[
         str | None,
@@ -66,7 +90,10 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="random, qmc, tpe, nsga2, nsga3 or gp. Default: nsga2."),
+        typer.Option(
+            metavar="NAME",
+            help="pareto, evolution, nsga2, nsga3, tpe, gp, qmc or random. Default: nsga2.",
+        ),
     ] = None,
     seed: Annotated[int | None, whole(0, help="Of all that is random. Default: 0.")] = None,
     seed_with: Annotated[
@@ -215,6 +242,11 @@ def search(  # noqa: PLR0913 - one parameter an option
         "sampler": sampler,
         "trials": trials,
         "seconds": seconds,
+        "device_seconds": None
+        if device_seconds is None
+        else parse_time(device_seconds, "--device-seconds"),
+        "patience": patience,
+        "halving": halving,
         "workers": workers,
         "concurrency": concurrency,
         "device": device,

@@ -54,6 +54,8 @@ def print_plan(plan: Plan) -> None:
 
     limits = [f"{plan.trials} trials"] if plan.trials is not None else []
     limits += [format_seconds(plan.limit_seconds)] if plan.limit_seconds is not None else []
+    if plan.limit_device_seconds is not None:
+        limits.append(f"{format_seconds(plan.limit_device_seconds)} on devices")
     budgets = [f"{name} <= {format_count(limit)}" for name, limit in plan.budgets.items()]
     print_facts(
         {
@@ -62,6 +64,9 @@ def print_plan(plan: Plan) -> None:
             "data": plan.data,
             "objectives": ", ".join(plan.objectives),
             "sampler": plan.sampler,
+            "rungs": "trials that others leave behind are stopped early"
+            if plan.halving
+            else "every trial trains to its end",
             "budgets": ", ".join(budgets) or "none",
             "accepted": f"{100 * plan.accepted:.0f} % of random networks fit the task and budgets",
             "limits": " or ".join(limits),
@@ -70,7 +75,7 @@ def print_plan(plan: Plan) -> None:
             f"about {format_seconds(plan.trial_seconds)}",
             "in all": "until the time is over"
             if plan.seconds is None
-            else f"{'about' if plan.concurrency == 1 else 'at most about'} "
+            else f"{'about' if plan.concurrency == 1 and not plan.halving else 'at most about'} "
             f"{format_seconds(plan.seconds)} after the start-up of the workers",
         }
     )

@@ -55,7 +55,13 @@ def show(
 
 def run_data(run: Run) -> dict[str, Any]:
     """What is shown of a run, as plain data with stable keys."""
-    from nas.analysis.tables import front_table, hypervolume_table, picks_table, spend_table
+    from nas.analysis.tables import (
+        front_table,
+        hypervolume_table,
+        picks_table,
+        progress_table,
+        spend_table,
+    )
 
     settings, trials = run.settings, run.trials
     front = front_table(trials, settings.objectives)
@@ -72,6 +78,7 @@ def run_data(run: Run) -> dict[str, Any]:
         "objectives": list(settings.objectives),
         "budgets": settings.budgets,
         "sampler": settings.sampler,
+        "halving": settings.halving,
         "seed": settings.seed,
         "device": settings.device,
         "created": settings.created,
@@ -81,6 +88,8 @@ def run_data(run: Run) -> dict[str, Any]:
         "front": _records(front),
         "picks": {str(row["pick"]): int(row["number"]) for row in _records(picks)},
         "spend": _records(spend_table(trials)),
+        "given_up_seconds": run.given_up_seconds,
+        "progress": _records(progress_table(history, run.given_up_seconds)),
         "rejections": dict(run.rejections.counts),
     }
 
@@ -103,6 +112,13 @@ def print_run(run: Run) -> None:
     print_commands("Next", next_commands(run))
 
 
+def _standing(standing: str, reason: str) -> str:
+    """Where a trial stands and why; the reason of a stopped one says both."""
+    if not reason or reason.startswith("stopped"):
+        return reason or standing
+    return f"{standing}: {reason}"
+
+
 def _facts(data: dict[str, Any]) -> dict[str, str]:
     trials = ", ".join(
         f"{count} {_state_word(state, data['state'])}" for state, count in data["trials"].items()
@@ -113,7 +129,8 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "space": data["space"],
         "data": data["data"],
         "objectives": ", ".join(data["objectives"]),
-        "sampler": f"{data['sampler']}, seed {data['seed']}",
+        "sampler": f"{data['sampler']}, seed {data['seed']}, "
+        f"{'stops trials early' if data['halving'] else 'every trial trains to its end'}",
         "trials": trials or "none",
         "hypervolume": f"{data['hypervolume']:.4f} (decades of cost; reference {_reference(data)})",
     }
@@ -121,12 +138,14 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
 
 def _state_word(state: str, run_state: str) -> str:
     """A trial's state in words: what nobody works on any more is not running."""
-    return "interrupted" if state == "running" and run_state != "running" else state
+    if state == "running" and run_state != "running":
+        return "interrupted"
+    return "stopped early" if state in ("pruned", "stopped") else state
 
 
 def _reference(data: dict[str, Any]) -> str:
     """The hypervolume's reference point in the units of the tables."""
-    from nas.analysis.tables import COST_LABELS
+    from nas.cost import COST_LABELS
     from nas.quantities import format_count
 
     return ", ".join(
@@ -184,7 +203,7 @@ def _ties(front: list[dict[str, Any]]) -> list[str]:
 
 
 def _print_spend(data: dict[str, Any]) -> None:
-    from nas.cli.console import print_table
+    from nas.cli.console import print_table, print_text
     from nas.quantities import format_seconds
 
     print_table(
@@ -203,6 +222,25 @@ def _print_spend(data: dict[str, Any]) -> None:
         ],
         title="Spend",
     )
+    if data["given_up_seconds"]:
+        given_up = format_seconds(data["given_up_seconds"])
+        print_text(f"and {given_up} on trials that had to begin again")
+    if len(data["progress"]) > 1:
+        print_text()
+        print_table(
+            (">device time", ">share (%)", ">trials", ">hypervolume", ">of the last (%)"),
+            [
+                (
+                    format_seconds(row["device_seconds"]),
+                    f"{100 * row['share']:.0f}",
+                    f"{row['trials']:,}",
+                    f"{row['hypervolume']:.4f}",
+                    f"{100 * row['hypervolume_share']:.1f}",
+                )
+                for row in data["progress"]
+            ],
+            title="Progress",
+        )
 
 
 def _print_rejections(data: dict[str, Any]) -> None:
@@ -266,7 +304,7 @@ def print_trial(data: dict[str, Any], where: str) -> None:
         standing += f" by trials {data['dominated_by']}"
     facts = {
         "trial": f"{data['number']} of {data['run']}, {data['origin']}, seed {data['seed']}",
-        "standing": f"{standing}: {data['reason']}" if data["reason"] else standing,
+        "standing": _standing(standing, data["reason"]),
         "error": "not known" if data["error"] != data["error"] else f"{100 * data['error']:.2f} %",
         "MACs": f"{data['macs']:,}",
         "parameters": f"{data['params']:,}",

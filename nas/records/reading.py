@@ -135,6 +135,11 @@ class Run:
         recorded = [float(result.get("elapsed_seconds", 0.0)) for result in results]
         return max([*recorded, self._ended.seconds if self._ended else 0.0])
 
+    @cached_property
+    def given_up_seconds(self) -> float:
+        """Device-seconds spent on trials that had to begin again."""
+        return float(self._study_attribute("given_up_seconds") or 0.0)
+
     @property
     def state(self) -> RunState:
         """Whether a driver is at work, the search came to its end, or it can be resumed."""

@@ -83,10 +83,11 @@ class RunSettings:
 
     ``space`` and ``task`` are JSON. ``reference`` is the reference point of the hypervolume, one
     value an objective. ``evaluate`` names the caller's own function, if there was one.
-    ``trials`` and ``seconds`` limit the run over all restarts; None is no limit. Rows of before
-    they were recorded had the default. ``first`` are networks to try before all others, as
-    (origin, architecture JSON). ``data`` has the sizes and a checksum of the training data, where
-    the search loads it.
+    ``trials``, ``seconds`` and ``device_seconds`` limit the run over all restarts, and
+    ``patience`` ends it when little more is expected; None is no limit. Rows of before they were
+    recorded had the default. ``halving``: trials may be stopped at their rungs. ``first`` are
+    networks to try before all others, as (origin, architecture JSON). ``data`` has the sizes and
+    a checksum of the training data, where the search loads it.
     """
 
     space: str
@@ -103,6 +104,9 @@ class RunSettings:
     evaluate: str | None = None
     trials: int | None = DEFAULT_TRIALS
     seconds: float | None = None
+    device_seconds: float | None = None
+    patience: float | None = None
+    halving: bool = False
     first: tuple[tuple[str, str], ...] = ()
     data: dict[str, int] | None = None
 

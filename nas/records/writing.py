@@ -143,6 +143,10 @@ class RunWriter:
         data = {"counts": rejections.counts, "last": list(rejections.last)}
         self._set_study("rejections", data)
 
+    def set_given_up_seconds(self, seconds: float) -> None:
+        """Replace the device-seconds that were spent on trials that began again."""
+        self._set_study("given_up_seconds", seconds)
+
     def set_ended(self, ended: Ended) -> None:
         """Record why the driver stops (at its start: what is true should it be killed)."""
         self._set_study("ended", asdict(ended))

@@ -22,7 +22,6 @@ from nas.analysis.figures import (
 )
 from nas.analysis.next_steps import Step, next_steps, show_line
 from nas.analysis.tables import (
-    COST_LABELS,
     curves_table,
     front_table,
     hypervolume_table,
@@ -32,6 +31,7 @@ from nas.analysis.tables import (
     spend_table,
     trials_table,
 )
+from nas.cost import COST_LABELS
 from nas.quantities import format_count, format_seconds
 from nas.records import Run
 from nas.report.details import Detail, Row, front_detail

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from nas.analysis.figures import percent
-from nas.analysis.tables import COST_LABELS
+from nas.cost import COST_LABELS
 from nas.quantities import format_count, format_seconds
 from nas.records import Run, RunSettings
 from nas.task import Task

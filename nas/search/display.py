@@ -55,6 +55,9 @@ class Progress:
     limit_seconds: float | None
     left_seconds: float | None = None
     capacity: int | None = None
+    stopped: int = 0
+    device_seconds: float = 0.0
+    limit_device_seconds: float | None = None
 
 
 class Display(Protocol):
@@ -140,6 +143,8 @@ def summary(progress: Progress) -> str:
         parts.append(f"{progress.failed} failed")
     if progress.reused:
         parts.append(f"{progress.reused} reused")
+    if progress.stopped:
+        parts.append(f"{progress.stopped} stopped early")
     parts.append(f"{sum(progress.rejected.values())} rejected")
     parts.append(f"front {progress.front}, best error {_percent(progress.best_error)}")
     parts.append(f"hypervolume {progress.hypervolume:.3f}")
@@ -162,6 +167,7 @@ def picture(progress: Progress) -> RenderableType:
         Text.assemble("hypervolume ", (f"{progress.hypervolume:.3f}", "bold")),
         Text(f"failed {progress.failed}"),
         Text(f"reused {progress.reused}"),
+        Text(f"stopped {progress.stopped}"),
     )
     rejected = ", ".join(f"{count} {kind}" for kind, count in sorted(progress.rejected.items()))
     counts_line = Text(f"{_running_count(progress)} | rejected: {rejected or 'none'}")
@@ -200,6 +206,9 @@ def _clock(progress: Progress) -> str:
     text = format_seconds(progress.seconds)
     if progress.limit_seconds is not None:
         text += f" of {format_seconds(progress.limit_seconds)}"
+    if progress.limit_device_seconds is not None:
+        spent = format_seconds(progress.device_seconds)
+        text += f", {spent} of {format_seconds(progress.limit_device_seconds)} on devices"
     if progress.left_seconds is not None:
         text += f", about {format_seconds(progress.left_seconds)} left"
     return text

@@ -5,9 +5,14 @@ leaves it running: a resumed search runs it again first, under the same number a
 seed, hence to the same result. A proxy network that was trained already is not trained again:
 its result is taken over (``reused``), at once or when the running one is done.
 
-What counts as a trial of ``--trials`` is a trained one: complete and not reused, or pruned.
+With halving, a trial waits at each rung for the decision whether it goes on; one that is stopped
+is final, and taught with the error that it had.
+
+What counts as a trial of ``--trials`` is a trained one: complete or stopped, and not reused.
 ``--time`` counts seconds of driving over all restarts; no trial starts that would not end in
-time, and what still runs at the limit is given up like at Ctrl-C.
+time, and what still runs at the limit is given up like at Ctrl-C. ``--device-seconds`` counts
+what all trials took, given up ones included, over all restarts and workers; what runs when the
+budget is spent ends as it would.
 
 Left out: checking input and setting up (:mod:`nas.search.launch`).
 """
@@ -24,11 +29,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
-from nas.quantities import format_count
+from nas.quantities import format_count, format_seconds
 from nas.records import Ended, Outcome, Run
 from nas.records.writing import RunWriter
 from nas.search.display import Display, Progress, RunningTrial
 from nas.search.executor import Executor, Job, Report
+from nas.search.halving import Halving
 from nas.search.ledger import Ledger, Trial, stored_trials
 from nas.search.limits import Limits
 from nas.search.proposals import Accepted, Proposals
@@ -43,6 +49,13 @@ MOST_FAILURES = 10
 MOST_REJECTED = 2_000
 """So many rejected proposals in a row end a search."""
 
+PATIENT_FOR = 10
+"""So many proposals in a row must together promise too little before a search ends for that."""
+
+TRAINED = ("complete", "pruned")
+SECONDS = 4
+"""The place of a trial's seconds in a point of its curve."""
+
 TICK_SECONDS = 0.25
 REJECTIONS_EVERY_SECONDS = 5.0
 
@@ -52,7 +65,6 @@ class Search:
 
     def __init__(
         self,
-        name: str,
         task: Task,
         limits: Limits,
         *,
@@ -61,8 +73,10 @@ class Search:
         proposals: Proposals,
         ledger: Ledger,
         display: Display,
+        halving: Halving | None = None,
     ) -> None:
-        self._name, self._task, self._limits = name, task, limits
+        self._name, self._task, self._limits = writer.location.name, task, limits
+        self._halving = halving
         self._writer, self._executor, self._display = writer, executor, display
         self._proposals, self._ledger = proposals, ledger
         self._running: dict[int, Trial] = {}
@@ -70,7 +84,8 @@ class Search:
         self._waiting: dict[int, list[int]] = {}
         self._next = 0
         self._durations: list[float] = []
-        self._dry = ""
+        self._dry, self._dry_kind = "", "proposals"
+        self._expected: deque[float] = deque(maxlen=PATIENT_FOR)
         self._stopped_by = ""
         self._start, self._before = time.monotonic(), 0.0
         self._rejections_written = (0.0, proposals.rejections.total)
@@ -78,16 +93,21 @@ class Search:
     def restore(self, run: Run) -> None:
         """Take up what a run holds: results, repeats, the sampler's state, trials to run again."""
         self._before = run.elapsed_seconds
-        for number, proposal, outcome in stored_trials(run):
+        self._ledger.given_up_seconds = run.given_up_seconds
+        for number, proposal, outcome, curve in stored_trials(run):
             handle = self._proposals.restore(proposal)
-            self._ledger.trials[number] = Trial(proposal, handle)
+            self._ledger.trials[number] = Trial(proposal, handle, curve=curve)
             self._next = number + 1
-            if outcome is not None:
-                self._ledger.trainer_of(number)
-                self._ledger.end(number, outcome, measure=False)
-                self._teach(number, outcome)
-                if outcome.state == "complete" and not outcome.reused:
-                    self._durations.append(outcome.train_seconds)
+            if outcome is None:
+                self._give_up_seconds(number)
+                continue
+            self._ledger.trainer_of(number)
+            self._ledger.end(number, outcome, measure=False)
+            if not outcome.reused:
+                self._restore_rungs(number)
+            self._teach(number, outcome)
+            if outcome.state in TRAINED and not outcome.reused:
+                self._durations.append(outcome.train_seconds)
         self._ledger.measure_front()
         # Who resumes after many failures has changed something: they count anew.
         self._ledger.failures_in_a_row = 0
@@ -142,6 +162,9 @@ class Search:
             limit_seconds=self._limits.seconds,
             left_seconds=self._left_seconds(),
             capacity=self._executor.capacity,
+            stopped=ledger.num_stopped,
+            device_seconds=ledger.device_seconds,
+            limit_device_seconds=self._limits.device_seconds,
         )
 
     # ------------------------------------------------------------------ when to end
@@ -185,30 +208,48 @@ class Search:
                 return "trials", f"the run already has {_trials(trained)} trained, {asked} asked"
             return "trials", f"{_trials(trained)} trained, as asked"
         if self._dry and not self._queue:
-            return "proposals", self._dry
+            return self._dry_kind, self._dry
         if not self._has_time():
             return "time", f"no time for another trial: {_trials(trained)} trained"
+        if not self._has_device_seconds():
+            spent = format_seconds(self._ledger.device_seconds)
+            return "device-seconds", f"the budget is spent: {_trials(trained)} trained in {spent}"
         return None
 
     def _has_time(self) -> bool:
         """Whether a trial that starts now would end before the limit, as far as is known."""
         if self._limits.seconds is None:
             return True
-        expected = statistics.median(self._durations) if self._durations else 0.0
-        return self.seconds + expected < self._limits.seconds
+        return self.seconds + self._expected_seconds < self._limits.seconds
+
+    def _has_device_seconds(self) -> bool:
+        """Whether a trial that starts now would end within the budget, as far as is known."""
+        if self._limits.device_seconds is None:
+            return True
+        each = self._ledger.median_seconds
+        expected = self._ledger.device_seconds + each * (len(self._running) + 1)
+        return expected <= self._limits.device_seconds
+
+    @property
+    def _expected_seconds(self) -> float:
+        return statistics.median(self._durations) if self._durations else 0.0
 
     # ------------------------------------------------------------------ proposing
 
     def _fill(self) -> bool:
         """Submit while workers are free; whether there is more to propose at once."""
         end = time.monotonic() + TICK_SECONDS
-        while len(self._running) < self._executor.capacity and self._has_time():
+        while (
+            len(self._running) < self._executor.capacity
+            and self._has_time()
+            and self._has_device_seconds()
+        ):
             trials, busy = self._limits.trials, len(self._running)
             if trials is not None and self._ledger.num_trained + busy >= trials:
                 return False
             if self._queue:
                 self._submit(self._queue.popleft())
-            elif self._dry or not self._propose():
+            elif self._dry or self._has_no_patience() or not self._propose():
                 return False
             if time.monotonic() >= end or self._stopped_by:
                 return True
@@ -227,8 +268,25 @@ class Search:
             self._write_rejections(every=REJECTIONS_EVERY_SECONDS)
         return not self._dry
 
+    def _has_no_patience(self) -> bool:
+        """Whether too little is expected of further trials; then there are none."""
+        patience, expected = self._limits.patience, self._expected
+        if patience is None or len(expected) < PATIENT_FOR:
+            return False
+        mean = statistics.fmean(expected)
+        if mean >= patience:
+            return False
+        self._dry_kind = "patience"
+        self._dry = (
+            f"a further trial is expected to add {100 * mean:.3g} % to the hypervolume, less than "
+            f"the {100 * patience:.3g} % asked for"
+        )
+        return True
+
     def _begin(self, accepted: Accepted) -> None:
         proposal = accepted.proposal
+        if accepted.expected_share is not None:
+            self._expected.append(accepted.expected_share)
         outcome = self._ledger.known_outcome(proposal.proxy_fingerprint)
         number = self._writer.add(proposal, outcome, self.seconds)
         assert number == self._next, "somebody else writes this study"
@@ -256,13 +314,16 @@ class Search:
         trial.begin(time.monotonic())
         self._running[number] = trial
         proposal = trial.proposal
-        self._executor.submit(Job(number, proposal.architecture, self._task, proposal.seed))
+        waits = self._halving is not None
+        self._executor.submit(Job(number, proposal.architecture, self._task, proposal.seed, waits))
 
     # ------------------------------------------------------------------ reports
 
     def _take_all(self, reports: Sequence[Report]) -> None:
         for report in reports:
-            self._take(report.number, self._running[report.number], report)
+            trial = self._running.get(report.number)
+            if trial is not None:  # it was not stopped at an earlier report of these
+                self._take(report.number, trial, report)
 
     def _take(self, number: int, trial: Trial, report: Report) -> None:
         if report.kind == "started":
@@ -271,6 +332,7 @@ class Search:
             assert report.result is not None
             trial.add(report.result)
             self._writer.set_curve(number, trial.curve)
+            self._judge(number, trial)
         elif report.kind == "lost":
             self._take_lost(number, trial, report)
         else:
@@ -278,7 +340,43 @@ class Search:
             self._durations.append(time.monotonic() - trial.started)
             self._finish(number, _outcome(report, trial))
 
+    def _judge(self, number: int, trial: Trial) -> None:
+        """Let a trial that waits at a rung go on, or stop it for good."""
+        halving, result = self._halving, trial.last
+        assert result is not None
+        if halving is None or not math.isfinite(result.error):  # that one fails by itself
+            self._executor.go_on(number)
+            return
+        # One that runs again was judged at the rungs that it passed before.
+        if result.epoch > halving.last_epoch(number):
+            costs = self._ledger.costs_of(number)
+            decision = halving.report(number, result.epoch, result.error, costs)
+            if not decision.goes_on:
+                self._executor.stop(number)
+                del self._running[number]
+                self._durations.append(time.monotonic() - trial.started)
+                stopped = Outcome(
+                    "pruned",
+                    epochs=result.epoch,
+                    train_seconds=result.train_seconds,
+                    reason=decision.reason,
+                )
+                self._finish(number, stopped)
+                return
+        self._executor.go_on(number)
+
+    def _restore_rungs(self, number: int) -> None:
+        if self._halving is None:
+            return
+        ledger = self._ledger
+        costs, outcome = ledger.costs_of(number), ledger.outcomes[number]
+        for epoch, error in ledger.curve_of(number):
+            if epoch in self._halving.rungs:
+                goes_on = outcome.state != "pruned" or epoch < outcome.epochs
+                self._halving.restore(number, int(epoch), error, costs, goes_on=goes_on)
+
     def _take_lost(self, number: int, trial: Trial, report: Report) -> None:
+        self._give_up_seconds(number)
         del self._running[number]
         reason = report.reason
         if report.is_shared:
@@ -311,8 +409,13 @@ class Search:
         error = outcome.error
         shown = outcome.reason if error is None else f"error {100 * error:.2f}%"
         how = " (reused)" if outcome.reused else ""
+        if outcome.state == "pruned":
+            # The reason says by itself that it was stopped, where, and by whom.
+            ended = f"{how.strip()} {shown}".strip()
+        else:
+            ended = f"{outcome.state}{how}: {shown}"
         self._display.note(
-            f"trial {number} {outcome.state}{how}: {shown}, {format_count(costs['macs'])} MACs, "
+            f"trial {number} {ended}, {format_count(costs['macs'])} MACs, "
             f"{format_count(costs['params'])} parameters"
         )
 
@@ -321,7 +424,9 @@ class Search:
         if outcome.is_lost:
             self._proposals.forget(trial.handle)
         else:
-            self._proposals.learn(trial.handle, outcome.error, trial.proposal.costs)
+            self._proposals.learn(
+                trial.handle, outcome.error, trial.proposal.costs, self._ledger.curve_of(number)
+            )
 
     # ------------------------------------------------------------------ showing and giving up
 
@@ -339,10 +444,23 @@ class Search:
         limits, left = self._limits, []
         if limits.seconds is not None:
             left.append(max(limits.seconds - self.seconds, 0.0))
+        at_once = max(self._executor.capacity, 1)
         if limits.trials is not None and self._durations:
-            each = statistics.median(self._durations) / max(self._executor.capacity, 1)
+            each = self._expected_seconds / at_once
             left.append(each * max(limits.trials - self._ledger.num_trained, 0))
+        if limits.device_seconds is not None:
+            unspent = limits.device_seconds - self._ledger.device_seconds
+            left.append(max(unspent, 0.0) / at_once)
         return min(left, default=None)
+
+    def _give_up_seconds(self, number: int) -> None:
+        """Charge the run for what a trial took that has to begin again."""
+        trial = self._ledger.trials[number]
+        if trial.curve:
+            self._ledger.given_up_seconds += trial.curve[-1][SECONDS] or 0.0
+            self._writer.set_given_up_seconds(self._ledger.given_up_seconds)
+            self._writer.set_curve(number, [])
+            trial.curve = []
 
     def _give_up(self, ended: Ended) -> None:
         """Record the end; what runs, is queued or waits for a result is left to a resume."""

@@ -9,8 +9,11 @@ repeats are as in :mod:`nas.search.pareto_sampler`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
 
 from nas.pareto import nondominated
 from nas.search.pareto_sampler.costs import Known, Space
@@ -27,6 +30,7 @@ class EvolutionSampler(ParetoSampler):
         known: as in :class:`ParetoSampler`.
         seed: as in :class:`ParetoSampler`.
         space: as in :class:`ParetoSampler`.
+        search_space: as in :class:`ParetoSampler`.
         num_startup: trials that fill the space before the first mutant.
         population: how many of the youngest trials can be parents.
     """
@@ -37,12 +41,15 @@ class EvolutionSampler(ParetoSampler):
         *,
         seed: int | None = None,
         space: Space | None = None,
+        search_space: Mapping[str, BaseDistribution] | None = None,
         num_startup: int = 20,
         population: int = 50,
     ) -> None:
         if population < 2:
             raise ValueError(f"population must be at least 2, not {population}")
-        super().__init__(known, seed=seed, space=space, num_startup=num_startup)
+        super().__init__(
+            known, seed=seed, space=space, search_space=search_space, num_startup=num_startup
+        )
         self._population = population
 
     def _chosen(

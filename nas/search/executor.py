@@ -1,11 +1,12 @@
-"""The seam between the search and what runs trials: submit, poll, stop, close.
+"""The seam between the search and what runs trials: submit, poll, go on, stop, close.
 
 An executor knows neither the study nor the sampler. It gets jobs and reports what became of
 them; the same (architecture, task, seed) gives the same bits on any executor and any number of
 workers. :class:`ScriptedExecutor` is the shipped double, without processes or training.
 
 ``started``  a worker took the job up
-``rung``     ``result`` is that rung's; the last rung reports, too
+``rung``     ``result`` is that rung's; the last rung reports, too. A job that ``waits`` trains on
+             from another rung than the last when it is told to: ``go_on`` or ``stop``
 ``done``     all epochs are trained; ``result`` is the last rung's
 ``failed``   the network cannot be trained; ``reason`` says why; trying again gives the same
 ``lost``     the worker died; ``reason`` has its exit code. The job may be submitted again, or be
@@ -34,12 +35,16 @@ LAST: frozenset[Kind] = frozenset({"done", "failed", "lost"})
 
 @dataclass(frozen=True)
 class Job:
-    """One trial to run: the architecture at full width; the worker makes the proxy of it."""
+    """One trial to run: the architecture at full width; the worker makes the proxy of it.
+
+    ``waits``: after each rung but the last it does not train on before it is told to.
+    """
 
     number: int
     architecture: Architecture
     task: Task
     seed: int
+    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,10 @@ class Executor(Protocol):
         """
         ...
 
+    def go_on(self, number: int) -> None:
+        """Let a job that waits at a rung train on. Unknown numbers are ignored."""
+        ...
+
     def stop(self, number: int) -> None:
         """Give a job up; no report of it comes after this. Unknown numbers are ignored."""
         ...
@@ -89,7 +98,8 @@ class ScriptedExecutor:
     """Plays what ``script(job)`` returns, one report of each running job at a poll.
 
     After its last report a job is over. ``order`` picks which of the running jobs reports next
-    (by default all of them, the oldest first).
+    (by default all of them, the oldest first). A job that waits has no report before it goes on;
+    the report after a script's last rung is its end and waits for nothing.
     """
 
     def __init__(
@@ -104,6 +114,8 @@ class ScriptedExecutor:
         self._script = script
         self._order = order or list
         self._running: dict[int, deque[Report]] = {}
+        self._waits: set[int] = set()
+        self._waiting: set[int] = set()
 
     def submit(self, job: Job) -> None:
         """Take a job."""
@@ -112,21 +124,34 @@ class ScriptedExecutor:
         assert job.number not in self._running
         self.submitted.append(job)
         self._running[job.number] = deque(self._script(job))
+        if job.waits:
+            self._waits.add(job.number)
 
     def poll(self, timeout: float) -> list[Report]:
         """The next report of each running job; never waits."""
         reports = []
-        for number in self._order(list(self._running)):
+        for number in self._order([n for n in self._running if n not in self._waiting]):
             script = self._running[number]
             if script:
                 reports.append(script.popleft())
                 if reports[-1].kind in LAST:
-                    del self._running[number]
+                    self._forget(number)
+                elif reports[-1].kind == "rung" and number in self._waits and len(script) > 1:
+                    self._waiting.add(number)
         return reports
+
+    def go_on(self, number: int) -> None:
+        """Play the next report at the next poll."""
+        self._waiting.discard(number)
 
     def stop(self, number: int) -> None:
         """Forget a job."""
+        self._forget(number)
+
+    def _forget(self, number: int) -> None:
         self._running.pop(number, None)
+        self._waits.discard(number)
+        self._waiting.discard(number)
 
     def close(self) -> None:
         """Forget all jobs."""

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.architecture import Architecture
+from nas.cost import COST_LABELS
 from nas.quantities import unknown_name
-from nas.records import RESULTS, Run
+from nas.records import RESULTS, Run, RunSettings
 from nas.records.writing import RunWriter, create_run, has_run
 from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
 from nas.search.driver import Search
 from nas.search.executor import Executor
+from nas.search.halving import Halving
+from nas.search.known_space import KnownSpace
 from nas.search.ledger import Ledger
 from nas.search.prepare import Prepared, exists_message, prepare, with_data
 from nas.search.proposals import Proposals
@@ -50,6 +53,9 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     sampler: str | None = None,
     trials: int | None = None,
     seconds: float | None = None,
+    device_seconds: float | None = None,
+    patience: float | None = None,
+    halving: bool | None = None,
     workers: int | None = None,
     concurrency: int | None = None,
     device: str = "auto",
@@ -66,12 +72,16 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
 
     ``space`` is a space, a shipped one's name or a file; with ``resume`` it and the task may be
     None. ``budgets`` are hard limits at the target by cost name, beside the space's own.
-    ``trials`` counts trained trials and ``seconds`` driving time, both for the run over all
-    restarts. With both None a new run trains 64 trials; None in a resumed one is as recorded, and
-    a given value replaces the recorded one. ``seed_with`` are presets or architectures to try
-    first. ``data`` stands in for the task's data set. ``evaluate(architecture, task, seed)``
-    returns an error from 0 to 1 in place of the proxy training: with one worker (the default
-    then) it is called in this process, with more in worker processes that import its module.
+    ``trials`` counts trained trials, ``seconds`` driving time, and ``device_seconds`` what all
+    trials took together; each for the run over all restarts. With all None a new run trains 64
+    trials; None in a resumed one is as recorded, and a given value replaces the recorded one.
+    ``patience`` ends a search with the sampler ``pareto`` when its next ten trials are expected to
+    add less than this share to the hypervolume each. ``halving`` stops trials at their rungs that
+    others leave behind (:mod:`nas.search.halving`); it is off in a new run. ``seed_with`` are
+    presets or architectures to try first. ``data`` stands in for the task's data set.
+    ``evaluate(architecture, task, seed)`` returns an error from 0 to 1 in place of the proxy
+    training: with one worker (the default then) it is called in this process, with more in worker
+    processes that import its module.
     ``device`` auto is the recorded one in a resumed run.
     ``concurrency`` is the number of trials at once on each GPU; by default it is chosen by
     measurement while the search runs.
@@ -96,6 +106,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
             "budgets": budgets,
             "sampler": sampler,
             "seed": seed,
+            "halving": halving,
             "evaluate": None if evaluate is None else function_name(evaluate),
         },
         storage=storage,
@@ -104,6 +115,8 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seed_with=seed_with,
         trials=trials,
         seconds=seconds,
+        device_seconds=device_seconds,
+        patience=patience,
     )
     check_concurrency(prepared.device, concurrency)
     if isinstance(executor, str):
@@ -146,6 +159,7 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
             settings.seed,
             chance=1 - 1 / prepared.task.target.classes,
             constrained=prepared.is_constrained,
+            known=KnownSpace(prepared.space, prepared.judge),
         )
         proposals = Proposals(
             prepared.space,
@@ -161,7 +175,6 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
             if settings != run.settings:
                 writer.set_settings(settings)
             search = Search(
-                location.name,
                 prepared.task,
                 prepared.limits,
                 writer=writer,
@@ -169,6 +182,7 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
                 proposals=proposals,
                 ledger=Ledger(settings.objectives, settings.reference),
                 display=display,
+                halving=_halving(settings, prepared.task),
             )
             for note in prepared.notes:
                 display.note(note)
@@ -179,3 +193,10 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
     finally:
         lock.release()
     return Run(location)
+
+
+def _halving(settings: RunSettings, task: Task) -> Halving | None:
+    if not settings.halving or settings.evaluate is not None:
+        return None  # a function of the caller's has one rung
+    costs = [name for name in settings.objectives if name != "error"]
+    return Halving(task.rungs, costs=[COST_LABELS[name] for name in costs])

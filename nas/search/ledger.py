@@ -7,9 +7,10 @@ Pure bookkeeping in memory; it is rebuilt from the run at a resume. Left out: th
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.architecture import Architecture
 from nas.pareto import cost_axes, hypervolume, nondominated
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from nas.evaluate import RungResult
 
 
+Curve: TypeAlias = list[list[float | None]]
+"""A point a rung, as :mod:`nas.records.stored` lays it out."""
+
+
 @dataclass
 class Trial:
     """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs."""
@@ -28,7 +33,7 @@ class Trial:
     handle: int
     tries: int = 0
     started: float = 0.0
-    curve: list[list[float | None]] = field(default_factory=list)
+    curve: Curve = field(default_factory=list)
     last: RungResult | None = None
 
     def begin(self, now: float) -> None:
@@ -55,7 +60,9 @@ class Ledger:
     def __init__(self, objectives: Sequence[str], reference: Sequence[float]) -> None:
         self.trials: dict[int, Trial] = {}
         self.outcomes: dict[int, Outcome] = {}
-        self.num_trained = self.num_failed = self.num_reused = 0
+        self.num_trained = self.num_failed = self.num_reused = self.num_stopped = 0
+        self.given_up_seconds = 0.0
+        self._seconds: list[float] = []
         self.failures_in_a_row = 0
         self.front, self.hypervolume, self.best_error = 0, 0.0, math.nan
         self._objectives, self._reference = tuple(objectives), tuple(reference)
@@ -73,7 +80,8 @@ class Ledger:
         if known is None:
             return None
         if known.state != "complete":
-            return Outcome("failed", reused=True, reason=f"as trial {same}: {known.reason}")
+            reason = f"as trial {same}: {known.reason}"
+            return Outcome(known.state, epochs=known.epochs, reused=True, reason=reason)
         reason = f"the same proxy network as trial {same}"
         return Outcome("complete", known.error, known.epochs, reused=True, reason=reason)
 
@@ -84,6 +92,9 @@ class Ledger:
         self.num_failed += has_failed
         self.num_reused += outcome.reused
         self.num_trained += not has_failed and not outcome.reused
+        self.num_stopped += outcome.state == "pruned"
+        if not outcome.reused:
+            self._seconds.append(outcome.train_seconds)
         if not outcome.reused:  # what is only repeated says nothing new
             self.failures_in_a_row = self.failures_in_a_row + 1 if has_failed else 0
         proxy = self.trials[number].proposal.proxy_fingerprint
@@ -97,6 +108,28 @@ class Ledger:
             if measure:
                 self.measure_front()
 
+    @property
+    def device_seconds(self) -> float:
+        """What all trials took that ended, and what was spent on those that began again."""
+        return math.fsum(self._seconds) + self.given_up_seconds
+
+    @property
+    def median_seconds(self) -> float:
+        """What a trial took, in the middle; 0 before there is one."""
+        return statistics.median(self._seconds) if self._seconds else 0.0
+
+    def costs_of(self, number: int) -> list[float]:
+        """The objectives of a trial that are known before it trains."""
+        costs = self.trials[number].proposal.costs
+        return [float(costs[name]) for name in self._objectives if name != "error"]
+
+    def curve_of(self, number: int) -> list[list[float]]:
+        """[epoch, error] at each rung that a trial passed, or its trainer where it is reused."""
+        trial = self.trials[number]
+        trainer = self._trainers.get(trial.proposal.proxy_fingerprint, number)
+        known = trial.curve or self.trials[trainer].curve
+        return [[epoch, error] for epoch, _, _, error, *_ in known if epoch and error is not None]
+
     def measure_front(self) -> None:
         """Count the front and its hypervolume."""
         if self._points:
@@ -106,9 +139,13 @@ class Ledger:
             )
 
 
-def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None]]:
-    """The trials of a run in order; no outcome where one was left running."""
+def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None, Curve]]:
+    """The trials of a run in order, with their curves; no outcome where one was left running."""
     values, states, lost = run.values, run.sampler_states(), run.lost
+    curves: dict[int, Curve] = {}
+    points = run.curves.astype(object).where(run.curves.notna(), None)
+    for number, *point in points.itertuples(index=False):
+        curves.setdefault(number, []).append(point)
     for row in run.trials.to_dict("records"):
         number = int(row["number"])
         proposal = Proposal(
@@ -121,7 +158,8 @@ def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None]]:
             sampler_state=states.get(number, {}),
         )
         is_running = row["state"] == "running"
-        yield number, proposal, None if is_running else _outcome(row, number in lost)
+        outcome = None if is_running else _outcome(row, number in lost)
+        yield number, proposal, outcome, curves.get(number, [])
 
 
 def _outcome(row: dict[Any, Any], is_lost: bool) -> Outcome:

@@ -9,27 +9,42 @@ from nas.records.stored import DEFAULT_TRIALS, RunSettings
 
 @dataclass(frozen=True)
 class Limits:
-    """Trained trials and seconds of driving, for the run over all restarts; None is no limit.
+    """Trained trials, seconds of driving, and seconds that trials take, over all restarts.
+
+    None is no limit. ``device_seconds`` add up over trials that run at once. ``patience`` is the
+    share of the hypervolume that the next trial must be expected to add; it is no limit by itself,
+    because nobody knows whether it is ever reached.
 
     Raises:
-        ValueError: one is not over 0, or both are None.
+        ValueError: one is not over 0, or none limits the search.
     """
 
     trials: int | None
     seconds: float | None
+    device_seconds: float | None = None
+    patience: float | None = None
 
     def __post_init__(self) -> None:
-        trials, seconds = self.trials, self.seconds
+        trials, seconds, device_seconds = self.trials, self.seconds, self.device_seconds
         if trials is not None and (not isinstance(trials, int) or trials < 1):
             raise ValueError(f"trials must be an integer from 1, not {trials!r}")
         if seconds is not None and not seconds > 0:
             raise ValueError(f"the time must be over 0 seconds, not {seconds!r}")
-        if trials is None and seconds is None:
-            raise ValueError("a search needs a limit: a number of trials, a time, or both")
+        if device_seconds is not None and not device_seconds > 0:
+            raise ValueError(f"the device-seconds must be over 0, not {device_seconds!r}")
+        if self.patience is not None and not 0 < self.patience < 1:
+            raise ValueError(f"patience must be a share between 0 and 1, not {self.patience!r}")
+        if trials is None and seconds is None and device_seconds is None:
+            raise ValueError("a search needs a limit: a number of trials, a time, device-seconds")
 
 
 def resolve_limits(
-    trials: int | None, seconds: float | None, recorded: RunSettings | None = None
+    trials: int | None,
+    seconds: float | None,
+    device_seconds: float | None = None,
+    patience: float | None = None,
+    *,
+    recorded: RunSettings | None = None,
 ) -> Limits:
     """The limits of a search; what is None is as recorded, or the default in a new run.
 
@@ -39,6 +54,8 @@ def resolve_limits(
     if recorded is not None:
         trials = recorded.trials if trials is None else trials
         seconds = recorded.seconds if seconds is None else seconds
-    elif trials is None and seconds is None:
+        device_seconds = recorded.device_seconds if device_seconds is None else device_seconds
+        patience = recorded.patience if patience is None else patience
+    elif trials is None and seconds is None and device_seconds is None:
         trials = DEFAULT_TRIALS
-    return Limits(trials, seconds)
+    return Limits(trials, seconds, device_seconds, patience)

@@ -24,7 +24,7 @@ from multiprocessing.process import BaseProcess
 from nas.search.executor import LAST, Job, Report
 from nas.search.rotation import create_rotation
 from nas.search.work import Work
-from nas.search.worker_process import Capacity, LastWords, start_worker
+from nas.search.worker_process import Capacity, Command, LastWords, start_worker
 
 MOST_DEATHS_AT_START = 3
 """So many workers in a row that die before they are ready end the search."""
@@ -93,6 +93,13 @@ class LocalExecutor:
             sources = [worker.connection for worker in self._workers]
             wait([*sources, *(worker.process.sentinel for worker in self._workers)], left)
 
+    def go_on(self, number: int) -> None:
+        """Tell the worker that has the job to train on."""
+        for worker in self._workers:
+            if number in worker.jobs:
+                with contextlib.suppress(OSError):  # dead: the next poll reports the job as lost
+                    worker.connection.send(Command(number, goes_on=True))
+
     def stop(self, number: int) -> None:
         """Give a job up; its place is free again when the worker has heard of it."""
         self._waiting = deque(job for job in self._waiting if job.number != number)
@@ -101,7 +108,7 @@ class LocalExecutor:
             if number in worker.jobs:
                 worker.stopping.add(number)
                 with contextlib.suppress(OSError):
-                    worker.connection.send(number)
+                    worker.connection.send(Command(number, goes_on=False))
 
     def close(self) -> None:
         """Kill all workers; they hold nothing that is not elsewhere."""
@@ -236,13 +243,17 @@ class InProcessExecutor:
         Raises:
             RuntimeError: the device failed; this process cannot use it any more.
         """
-        if not self._rotation.numbers:
+        if self._rotation.is_idle:
             time.sleep(timeout)
             return []
         reports: list[Report] = []
         while not reports:
             reports = self._rotation.turn()
         return reports
+
+    def go_on(self, number: int) -> None:
+        """Let a job that waits at a rung train on."""
+        self._rotation.go_on(number)
 
     def stop(self, number: int) -> None:
         """Give a job up."""

@@ -37,9 +37,9 @@ class Plan:
 
     ``accepted`` is the share of random networks that fit and meet the budgets; ``costs`` holds
     (least, median, largest) of them by cost. ``images`` are what a trial's training passes.
-    ``seconds`` is the whole search on all workers with one trial at a time on each, None where
-    the trials are not limited. ``concurrency`` is how many trials run at once on each, None where
-    measurements during the search decide.
+    ``seconds`` is the whole search on all workers with one trial at a time on each and none
+    stopped early, None where only the time is limited. ``concurrency`` is how many trials run at
+    once on each, None where measurements during the search decide.
     """
 
     space: str
@@ -52,6 +52,8 @@ class Plan:
     sampler: str
     trials: int | None
     limit_seconds: float | None
+    limit_device_seconds: float | None
+    halving: bool
     device: str
     workers: int
     concurrency: int | None
@@ -74,6 +76,9 @@ def plan_search(  # noqa: PLR0913 - as run_search
     sampler: str | None = None,
     trials: int | None = None,
     seconds: float | None = None,
+    device_seconds: float | None = None,
+    patience: float | None = None,
+    halving: bool | None = None,
     workers: int | None = None,
     concurrency: int | None = None,
     device: str = "auto",
@@ -94,13 +99,15 @@ def plan_search(  # noqa: PLR0913 - as run_search
         task,
         name=name,
         results=results,
-        given={**given, "evaluate": None},
+        given={**given, "halving": halving, "evaluate": None},
         storage=storage,
         resume=resume,
         device=device,
         seed_with=seed_with,
         trials=trials,
         seconds=seconds,
+        device_seconds=device_seconds,
+        patience=patience,
     )
     limits = prepared.limits
     devices = worker_devices(prepared.device, workers)
@@ -109,10 +116,13 @@ def plan_search(  # noqa: PLR0913 - as run_search
     middling = _middling(accepted, prepared.task)
     images = _images(prepared.task, data)
     trial_seconds = _trial_seconds(middling, prepared.task, images, devices[0])
-    total = None
+    ends = [limits.seconds]
     if limits.trials is not None:
-        total = math.ceil(limits.trials / len(devices)) * trial_seconds
-        total = total if limits.seconds is None else min(total, limits.seconds)
+        ends.append(math.ceil(limits.trials / len(devices)) * trial_seconds)
+    if limits.device_seconds is not None:
+        ends.append(limits.device_seconds / len(devices))
+    known = [end for end in ends if end is not None]
+    total = min(known) if ends[1:] else None
     settings = prepared.settings
     return Plan(
         space=prepared.space.name,
@@ -125,6 +135,8 @@ def plan_search(  # noqa: PLR0913 - as run_search
         sampler=settings.sampler,
         trials=limits.trials,
         limit_seconds=limits.seconds,
+        limit_device_seconds=limits.device_seconds,
+        halving=settings.halving,
         device=prepared.device,
         workers=len(devices),
         concurrency=1 if prepared.device == "cpu" else concurrency,

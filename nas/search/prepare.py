@@ -30,6 +30,7 @@ from nas.space import SearchSpace
 from nas.task import Task
 
 DEFAULT_OBJECTIVES = ("error", "macs")
+DEFAULT_HALVING = False
 NUM_DRAWN = 100
 """Random networks that are judged before a run is created, to see whether anything fits."""
 
@@ -64,6 +65,8 @@ def prepare(  # noqa: PLR0913 - see run_search
     seed_with: Sequence[str | Architecture],
     trials: int | None = None,
     seconds: float | None = None,
+    device_seconds: float | None = None,
+    patience: float | None = None,
 ) -> Prepared:
     """Check all of a search's settings and what follows from them; writes nothing.
 
@@ -73,7 +76,7 @@ def prepare(  # noqa: PLR0913 - see run_search
     location = locate(check_name(name), results, storage)
     if storage is not None:
         check_storage(storage, own=location.path)
-    resolve_limits(trials, seconds)
+    resolve_limits(trials, seconds, device_seconds, patience)
     _check_given(given)
     loaded = SearchSpace.load(space) if isinstance(space, str) else space
     recorded = _recorded(location, loaded, task, given, resume=resume)
@@ -94,14 +97,28 @@ def prepare(  # noqa: PLR0913 - see run_search
     new = ((origin, architecture.to_json()) for origin, architecture in seeds)
     listed = (*listed, *(item for item in new if item not in listed))
     device = _resolve_device(device, recorded)
-    limits = resolve_limits(trials, seconds, recorded.settings if recorded else None)
+    limits = resolve_limits(
+        trials,
+        seconds,
+        device_seconds,
+        patience,
+        recorded=recorded.settings if recorded else None,
+    )
     settings = (
-        replace(recorded.settings, sampler=given["sampler"] or recorded.settings.sampler)
+        _resumed_settings(recorded.settings, given)
         if recorded
         else _new_settings(loaded, task, given, budgets, judge, device)
     )
-    settings = replace(settings, trials=limits.trials, seconds=limits.seconds, first=listed)
-    settings = replace(settings, device=device)
+    settings = replace(
+        settings,
+        trials=limits.trials,
+        seconds=limits.seconds,
+        device_seconds=limits.device_seconds,
+        patience=limits.patience,
+        first=listed,
+        device=device,
+    )
+    _check_patience(settings)
     return Prepared(
         space=loaded,
         task=task,
@@ -278,6 +295,26 @@ def _seeds(
     return seeds
 
 
+def _check_patience(settings: RunSettings) -> None:
+    if settings.patience is None:
+        return
+    if settings.sampler != "pareto" or len(settings.objectives) != 2:
+        raise ValueError(
+            f"patience needs a sampler that says what it expects: sampler pareto and two "
+            f"objectives, not {settings.sampler} and {len(settings.objectives)}"
+        )
+
+
+def _resumed_settings(recorded: RunSettings, given: Mapping[str, Any]) -> RunSettings:
+    """As recorded, with another sampler or another way with rungs where they are given."""
+    halving = given["halving"]
+    return replace(
+        recorded,
+        sampler=given["sampler"] or recorded.sampler,
+        halving=recorded.halving if halving is None else halving,
+    )
+
+
 def _new_settings(
     space: SearchSpace,
     task: Task,
@@ -300,4 +337,5 @@ def _new_settings(
         device=device,
         precision=task.precision,
         evaluate=given["evaluate"],
+        halving=DEFAULT_HALVING if given["halving"] is None else given["halving"],
     )

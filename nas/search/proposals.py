@@ -63,6 +63,18 @@ class Judge:
 
     def judge(self, architecture: Architecture) -> Judged | Refusal:
         """The costs at the target and the proxy's fingerprint, or why it is refused."""
+        costs = self.count(architecture)
+        if isinstance(costs, Refusal):
+            return costs
+        if not self._is_proxied:
+            return Judged(costs, architecture.fingerprint)
+        try:
+            return Judged(costs, proxy(architecture, self._task).fingerprint)
+        except ValueError as error:
+            return Refusal(MISFIT, str(error), costs)
+
+    def count(self, architecture: Architecture) -> dict[str, int] | Refusal:
+        """The costs at the target, or the refusal for what is known without making the proxy."""
         target = self._task.target
         try:
             cost = count_cost(architecture, target.image, target.classes)
@@ -75,12 +87,7 @@ class Judge:
             limit = self._budgets[worst]
             reason = f"{worst} {format_count(costs[worst])} over the budget {format_count(limit)}"
             return Refusal(worst, reason, costs, math.log10(over[worst]))
-        if not self._is_proxied:
-            return Judged(costs, architecture.fingerprint)
-        try:
-            return Judged(costs, proxy(architecture, self._task).fingerprint)
-        except ValueError as error:
-            return Refusal(MISFIT, str(error), costs)
+        return costs
 
     def smallest(self, space: SearchSpace, cost_name: str) -> tuple[Architecture, int]:
         """The smallest architecture found in the space by one cost, and that cost."""
@@ -91,10 +98,14 @@ class Judge:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A proposal worth a row, and its handle in the mirror."""
+    """A proposal worth a row, and its handle in the mirror.
+
+    ``expected_share`` is what it is expected to add to the hypervolume, where the sampler says so.
+    """
 
     proposal: Proposal
     handle: int
+    expected_share: float | None = None
 
 
 class Proposals:
@@ -145,9 +156,18 @@ class Proposals:
         self._note(proposal.architecture)
         return self._mirror.add(proposal.values, proposal.sampler_state)
 
-    def learn(self, handle: int, error: float | None, costs: Mapping[str, int]) -> None:
-        """Teach the sampler a trial's result; None where it failed."""
-        self._mirror.learn(handle, error, costs)
+    def learn(
+        self,
+        handle: int,
+        error: float | None,
+        costs: Mapping[str, int],
+        curve: Sequence[Sequence[float]] = (),
+    ) -> None:
+        """Teach the sampler a trial's result; no error where it failed or was stopped.
+
+        ``curve`` has [epoch, error] at each rung that it passed.
+        """
+        self._mirror.learn(handle, error, costs, curve)
 
     def forget(self, handle: int) -> None:
         """Teach nothing of a trial: it says nothing about its network."""
@@ -193,7 +213,8 @@ class Proposals:
             origin=origin,
             sampler_state=self._mirror.state_of(handle),
         )
-        return Accepted(proposal, handle)
+        expected = self._mirror.expected_share if origin.startswith("sampler:") else None
+        return Accepted(proposal, handle, expected)
 
     def _propose(self, number: int) -> tuple[int, dict[str, Any], str]:
         if self._given:

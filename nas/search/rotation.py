@@ -35,6 +35,7 @@ class _Slot:
     running: Running | None = None
     has_started: bool = False
     is_stopping: bool = False
+    is_waiting: bool = False
     result: RungResult | None = None
     counted_steps: int = 0
     step_seconds: float = 0.0
@@ -70,6 +71,11 @@ class Rotation:
         return [slot.job.number for slot in self._slots]
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing can be done before a message comes: no jobs, or all wait at a rung."""
+        return all(slot.is_waiting for slot in self._slots)
+
+    @property
     def is_busy(self) -> bool:
         """Whether there is nothing to do but to wait for the device.
 
@@ -84,11 +90,17 @@ class Rotation:
             self._last = self._clock()
         self._slots.append(_Slot(job))
 
+    def go_on(self, number: int) -> None:
+        """Give a job that waits at a rung its turns again."""
+        for slot in self._slots:
+            if slot.job.number == number:
+                slot.is_waiting = False
+
     def stop(self, number: int) -> None:
         """Give a job up: its next turn is its last, and reports it as failed."""
         for slot in self._slots:
             if slot.job.number == number:
-                slot.is_stopping = True
+                slot.is_stopping, slot.is_waiting = True, False
 
     def turn(self) -> list[Report]:
         """Give the next job that is not busy its turn; its reports in order, often none.
@@ -133,6 +145,8 @@ class Rotation:
             work = running.steps_done * slot.step_seconds
             self._concurrency.ended(running.setup_seconds, work)
             reports.append(self._end(slot, "done"))
+        else:
+            slot.is_waiting = slot.job.waits
         return reports
 
     # ------------------------------------------------------------------ beginning
@@ -152,7 +166,7 @@ class Rotation:
     def _measure(self, slot: _Slot, running: Running) -> list[Report]:
         """Find how long a step takes with the device to itself."""
         reports: list[Report] = []
-        while any(_is_busy(other) for other in self._slots):
+        while any(_is_busy(other) for other in self._slots if not other.is_waiting):
             time.sleep(0)
         measured = 0
         for _ in range(MOST_MEASURED_TURNS):
@@ -160,14 +174,14 @@ class Rotation:
             reports += self._advance(slot, running)
             if slot not in self._slots:
                 return reports
-            while _is_busy(slot):
+            while _is_busy(slot) and not slot.is_waiting:
                 time.sleep(0)  # a few milliseconds in all; a longer sleep would be measured, too
             steps = running.steps_done - before
             if steps:
                 seconds = (self._clock() - start) / steps
                 slot.step_seconds = min(slot.step_seconds or seconds, seconds)
                 measured += 1
-            if measured == MEASURED_TURNS:
+            if measured == MEASURED_TURNS or slot.is_waiting:
                 break
         slot.counted_steps = running.steps_done
         self._concurrency.set_up(
@@ -219,6 +233,8 @@ def create_rotation(work: Work, device: str, *, own_process: bool) -> Rotation:
 
 
 def _is_busy(slot: _Slot) -> bool:
+    if slot.is_waiting:
+        return True
     try:
         with job_failures():
             return slot.running is not None and slot.running.is_busy

@@ -13,6 +13,10 @@ which place a refusal had among the trials, repeats, and how many tries in a row
 one worker and few refusals it therefore goes on as if it had not stopped; else its proposals may
 differ from those of a search that was not, though they repeat nothing.
 
+Our own samplers (:mod:`nas.search.pareto_sampler`, :mod:`nas.search.evolution`) live as long as
+the mirror. They compute costs themselves and propose neither repeats nor what is refused, and
+learn from the curves of stopped trials; others are told a stopped trial's last error as its result.
+
 Left out: what is a proposal's cost, and whether it is refused (:mod:`nas.search.proposals`).
 """
 
@@ -22,7 +26,7 @@ import math
 import statistics
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -41,7 +45,16 @@ from optuna.trial import TrialState, create_trial
 
 from nas.quantities import unknown_name
 from nas.records.writing import quiet_optuna
+from nas.search.evolution import EvolutionSampler
+from nas.search.pareto_sampler import ParetoSampler
+from nas.search.pareto_sampler.history import CURVE
 from nas.space import Options, SearchSpace
+
+if TYPE_CHECKING:
+    from nas.search.known_space import KnownSpace
+
+POOL_SIZE = 300
+"""Points of a pool of ours: each is decoded, counted and encoded, half a millisecond and more."""
 
 POPULATION = 20
 """NSGA's generations: searches of a few hundred trials have time for ten of them, not of 50."""
@@ -77,7 +90,9 @@ _SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "gp": lambda seed: GPSampler(seed=seed, warn_independent_sampling=False),
 }
 
-SAMPLERS = tuple(sorted([*_SAMPLERS, "qmc"]))
+OURS = ("evolution", "pareto")
+
+SAMPLERS = tuple(sorted([*_SAMPLERS, "qmc", *OURS]))
 """The names that a search may ask for."""
 
 DEFAULT_SAMPLER = "nsga2"
@@ -114,6 +129,7 @@ class Mirror:
 
     ``chance`` is the error of guessing, which a failed trial counts as. ``constrained`` says
     that proposals may be refused for their cost: then every trial carries the constraint.
+    ``known`` is what our own samplers are told of the space.
     """
 
     def __init__(
@@ -125,6 +141,7 @@ class Mirror:
         *,
         chance: float,
         constrained: bool,
+        known: KnownSpace | None = None,
     ) -> None:
         self._sampler, self._seed = check_sampler(sampler), seed
         self._objectives = tuple(objectives)
@@ -142,13 +159,22 @@ class Mirror:
             study_name="mirror", storage=storage, sampler=RandomSampler(seed=0)
         )
         self._asked: dict[int, optuna.Trial] = {}
+        self._ours = self._make_ours(known) if sampler in OURS else None
 
     def ask(self, number: int, attempt: int, place: int) -> tuple[int, dict[str, Any]]:
         """A proposal for trial ``number`` as (handle, values); ``place`` counts all proposals."""
         self._study.sampler = self._make_sampler(number, attempt, place)
-        trial = self._study.ask(self._distributions)
+        with warnings.catch_warnings():
+            # Of an exhausted space: the search ends by itself then.
+            warnings.simplefilter("ignore", UserWarning)
+            trial = self._study.ask(self._distributions)
         self._asked[trial.number] = trial
         return trial.number, dict(trial.params)
+
+    @property
+    def expected_share(self) -> float | None:
+        """What the last proposal is expected to add, as a share of the hypervolume."""
+        return self._ours.expected_share if self._ours is not None else None
 
     def add(self, values: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> int:
         """Enter a trial that the sampler did not propose now (a seed, a stored one); its handle."""
@@ -173,16 +199,35 @@ class Mirror:
         attributes = self._study._storage.get_trial_system_attrs(self._asked[handle]._trial_id)
         return {name: value for name, value in attributes.items() if name.endswith(_STATE_SUFFIX)}
 
-    def learn(self, handle: int, error: float | None, costs: Mapping[str, int]) -> None:
-        """A trial's result; None where it failed, which counts as the error of guessing."""
-        known = self._chance if error is None else error
+    def learn(
+        self,
+        handle: int,
+        error: float | None,
+        costs: Mapping[str, int],
+        curve: Sequence[Sequence[float]] = (),
+    ) -> None:
+        """A trial's result: its error, or else the last on its curve, or else that of guessing.
+
+        A stopped trial is taught with the error it had: no worse than it was, and worse than it
+        would have been.
+        """
+        trial = self._asked[handle]
+        if self._ours is not None:
+            trial.set_user_attr(CURVE, [list(point) for point in curve])
+            if error is None and curve:
+                self._study.tell(self._asked.pop(handle).number, state=TrialState.PRUNED)
+                return
+        known = error
+        if known is None:
+            known = curve[-1][1] if curve else self._chance
         self._errors.append(known)
         self._costs.append(costs)
         self._tell(handle, known, costs, violation=0.0)
 
     def refuse(self, handle: int, costs: Mapping[str, int] | None, violation: float) -> None:
         """Teach that a proposal breaks a budget by ``violation`` decades, or does not fit."""
-        if not self._constrained or self._taught >= MOST_TAUGHT.get(self._sampler, 100_000):
+        is_taught = self._constrained and self._ours is None
+        if not is_taught or self._taught >= MOST_TAUGHT.get(self._sampler, 100_000):
             self.drop(handle)
             return
         self._taught += 1
@@ -192,9 +237,31 @@ class Mirror:
 
     def drop(self, handle: int) -> None:
         """Forget a proposal that teaches nothing: a repeat, or one whose workers died."""
-        self._study.tell(self._asked.pop(handle).number, state=TrialState.FAIL)
+        # Ours would learn from a failed trial to keep away.
+        state = TrialState.FAIL if self._ours is None else TrialState.PRUNED
+        self._study.tell(self._asked.pop(handle).number, state=state)
+
+    def _make_ours(self, known: KnownSpace | None) -> ParetoSampler:
+        assert known is not None, "our samplers are told of the space"
+        costs = {
+            index: known.cost(name)
+            for index, name in enumerate(self._objectives)
+            if name != "error"
+        }
+        seed = derived_seed(self._seed)
+        if self._sampler == "evolution":
+            return EvolutionSampler(costs, seed=seed, space=known, search_space=self._distributions)
+        return ParetoSampler(
+            costs,
+            seed=seed,
+            space=known,
+            search_space=self._distributions,
+            pool_size=POOL_SIZE,
+        )
 
     def _make_sampler(self, number: int, attempt: int, place: int) -> BaseSampler:
+        if self._ours is not None:
+            return self._ours
         with warnings.catch_warnings():
             # QMC and TPE's `group` are marked experimental; they are pinned and tested here.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -207,7 +274,7 @@ class Mirror:
         self, handle: int, error: float, costs: Mapping[str, int], *, violation: float
     ) -> None:
         trial = self._asked.pop(handle)
-        if self._constrained:
+        if self._constrained and self._ours is None:
             trial.set_constraint(VIOLATION, violation)
         values = [
             error if name == "error" else math.log10(max(costs[name], 1))

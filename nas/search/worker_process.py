@@ -1,4 +1,4 @@
-"""A worker process: jobs and stops come in through its pipe, reports go out.
+"""A worker process: jobs and what to do with them come in through its pipe, reports go out.
 
 It is spawned, never forked. It ignores Ctrl-C (the driver decides) and ends itself the moment the
 driver is gone. Left out: what the driver's side keeps of it (:mod:`nas.search.local_executor`).
@@ -44,8 +44,16 @@ class LastWords:
     is_at_start: bool = False
 
 
+@dataclass(frozen=True)
+class Command:
+    """A word about a job that the worker has: train on, or give it up."""
+
+    number: int
+    goes_on: bool
+
+
 def start_worker(work: Work, device: str) -> tuple[BaseProcess, Connection]:
-    """Start a process; through the pipe it takes a :class:`Job`, or a number to stop.
+    """Start a process; through the pipe it takes a :class:`Job` or a :class:`Command`.
 
     It sends :class:`Capacity` when it is ready, reports, and perhaps :class:`LastWords`.
     """
@@ -80,8 +88,8 @@ def _serve(connection: Connection, rotation: Rotation) -> None:
         if rotation.capacity != told:
             told = rotation.capacity
             connection.send(Capacity(told))
-        # Messages are taken between turns; without a job there is nothing to do but to wait.
-        while not rotation.numbers or connection.poll():
+        # Messages are taken between turns; where nothing can be done, they are waited for.
+        while rotation.is_idle or connection.poll():
             _take(connection.recv(), rotation)
         for report in rotation.turn():
             connection.send(report)
@@ -92,9 +100,12 @@ def _serve(connection: Connection, rotation: Rotation) -> None:
 def _take(message: object, rotation: Rotation) -> None:
     if isinstance(message, Job):
         rotation.add(message)
+        return
+    assert isinstance(message, Command)
+    if message.goes_on:
+        rotation.go_on(message.number)
     else:
-        assert isinstance(message, int)
-        rotation.stop(message)
+        rotation.stop(message.number)
 
 
 def _end_with_parent() -> None:

@@ -18,7 +18,10 @@ MOST_KEPT = 200_000
 
 
 class Space(Protocol):
-    """What a sampler may be told of a space beyond its parameters."""
+    """What a sampler may be told of a space beyond its parameters.
+
+    Features and known objectives are asked for canonical points alone.
+    """
 
     def features(self, params: dict[str, Any], /) -> Sequence[float]:
         """Numbers that say something of the unknown objective, equally many for all points."""
@@ -26,8 +29,11 @@ class Space(Protocol):
     def mutate(self, params: dict[str, Any], generator: np.random.Generator, /) -> dict[str, Any]:
         """Another point near this one, with the same parameters."""
 
-    def is_feasible(self, params: dict[str, Any], /) -> bool:
-        """Whether the point may be tried."""
+    def canonical(self, params: dict[str, Any], /) -> dict[str, Any] | None:
+        """The parameters that stand for this point: equal for all that mean the same.
+
+        None where the point may not be tried.
+        """
 
 
 class Costs:
@@ -71,8 +77,6 @@ class Costs:
         return rows[kept], np.array(extra).reshape(len(kept), width)
 
     def _ask(self, params: dict[str, Any]) -> NDArray[np.float64] | None:
-        if self._space is not None and not self._space.is_feasible(dict(params)):
-            return None
         costs = []
         for function in self.known.values():
             try:

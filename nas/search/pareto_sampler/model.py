@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.study import StudyDirection
 
-from nas.pareto import nondominated, ranks
+from nas.pareto import hypervolume, nondominated, ranks
 from nas.search.pareto_sampler.acquisition import expected_gain
 from nas.search.pareto_sampler.costs import Costs
 from nas.search.pareto_sampler.encoding import Encoded, Encoder
@@ -117,6 +117,8 @@ class Model:
     def __init__(self) -> None:
         self._starts: dict[int, Matrix] = {}
         self._fitted_at: dict[int, int] = {}
+        self.expected_share: float | None = None
+        """The expected gain of the best point chosen last over the front's hypervolume."""
 
     def fit(
         self, objectives: Objectives, forms: Sequence[Form], generator: np.random.Generator
@@ -160,7 +162,17 @@ class Model:
                 gains = np.concatenate([gains, self._gains(more, self._predict(more))])
                 pool = pool.joined(more)
         best = np.argsort(-gains, kind="stable")[: max(100, 4 * number)]
+        self.expected_share = self._share_of(float(gains[best[0]]))
         return self._pick(pool.take(best), pending, number)
+
+    def _share_of(self, gain: float) -> float | None:
+        """With two objectives gains are areas, as the hypervolume is."""
+        if len(self._objectives.signs) != 2:
+            return None
+        if not self._is_hopeful:
+            return 0.0
+        volume = hypervolume(self._front, self._limit)
+        return gain / volume if volume > 0 else None
 
     def _learn(self, index: int, warp: Warp) -> Process:
         objectives = self._objectives
@@ -222,6 +234,7 @@ class Model:
             gains = expected_gain(samples, front, self._limit)
             if gains.max() > 0:
                 break
+        self._is_hopeful = width == 1.0 and bool(gains.max() > 0)
         if self._failing is not None:
             last = predictions[-1]
             gains = gains * _normal_share(-last.mean / np.sqrt(last.variance + 0.05))

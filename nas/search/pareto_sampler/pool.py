@@ -102,6 +102,17 @@ class Source:
         if set(mutant) == set(form.distributions):
             children[index] = form.row(mutant)
 
+    @staticmethod
+    def _canonical(form: Form, rows: Rows, space: Space) -> Rows:
+        """The rows that stand for these points; those that may not be tried are left out."""
+        found = (space.canonical(form.values(row)) for row in rows)
+        kept = [
+            form.row(one)
+            for one in found
+            if one is not None and set(one) == set(form.distributions)
+        ]
+        return np.array(kept).reshape(len(kept), rows.shape[1])
+
     def _children(self, form: Form, parents: Rows, number: int) -> Rows:
         generator = self._generator
         first, second = parents[generator.integers(len(parents), size=(2, number))]
@@ -125,6 +136,8 @@ class Source:
             origin = seen[self._generator.integers(len(seen), size=len(rows))]
             rows = rows.copy()
             rows[:, branches] = origin[:, branches]
+        if self._space is not None:
+            rows = self._canonical(form, rows[: 2 * most], self._space)
         taken, fresh = self._taken[form.index], []
         for index, key in enumerate(form.keys(rows)):
             if key not in form.seen and key not in taken:

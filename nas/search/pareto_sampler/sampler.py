@@ -15,7 +15,7 @@ import math
 import threading
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class ParetoSampler(BaseSampler):
         seed: proposals depend on it and on the trial's number alone besides the study, so a
             resumed study goes on. None draws one.
         space: features, mutation and feasibility, where there is more to say than parameters.
+        search_space: the parameters of every trial, where they are known beforehand: then the
+            first trials too are spread over known costs. Without it they are what trials show.
         num_startup: trials that fill the space before the first fit.
         pool_size: points whose expected gain is computed for one fit.
         per_fit: proposals from one fit; by default 1, and one more for every 200 trials.
@@ -62,6 +64,7 @@ class ParetoSampler(BaseSampler):
         *,
         seed: int | None = None,
         space: Space | None = None,
+        search_space: Mapping[str, BaseDistribution] | None = None,
         num_startup: int = 10,
         pool_size: int = 1000,
         per_fit: int | None = None,
@@ -76,6 +79,9 @@ class ParetoSampler(BaseSampler):
         self._costs = Costs(known, space)
         self._num_startup, self._pool_size, self._per_fit = num_startup, pool_size, per_fit
         self._history = History()
+        self._is_blind = search_space is None
+        if search_space is not None:
+            self._history.form_of(search_space)
         self._model = Model()
         self._study_name: str | None = None
         self._queue: deque[tuple[Form, Rows]] = deque()
@@ -84,6 +90,11 @@ class ParetoSampler(BaseSampler):
         self._is_exhausted = False
         self.num_fits = 0
         """How often a surrogate was fitted."""
+        self.expected_share: float | None = None
+        """What the last proposal is expected to add, as a share of the hypervolume.
+
+        None where no surrogate proposed it, or there are not two objectives.
+        """
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_lock": None}
@@ -164,6 +175,8 @@ class ParetoSampler(BaseSampler):
         ]
         pending = self._pending(running)
         generator = np.random.default_rng([self._seed, number])
+        if not self._queue:
+            self.expected_share = None
         if not history.forms:
             return self._tentative(running, generator)
         if len(history.forms) > 1 and generator.random() < INDEPENDENT_SHARE:
@@ -212,11 +225,12 @@ class ParetoSampler(BaseSampler):
     ) -> tuple[Form, Rows] | None:
         """A point nobody had, by the model where there is one."""
         forms, points = self._history.forms, self._history.points
-        if len(points) < BLIND:
+        if self._is_blind and len(points) < BLIND:
             pool = Source(forms, None, self._space, generator).random(200)
             return _farthest(pool, np.arange(len(pool))) if len(pool) else None
         # A function that fails even at a point that was tried is wrong, and should say so.
-        self._costs.of(points[0].form, points[0].row, is_tried=True)
+        if points:
+            self._costs.of(points[0].form, points[0].row, is_tried=True)
         source = Source(forms, self._costs, self._space, generator)
         objectives = Objectives(directions, self._costs, points)
         # Those that run count too: 8 workers would otherwise fill the space for long.
@@ -237,7 +251,9 @@ class ParetoSampler(BaseSampler):
         self.num_fits += 1
         number = self._per_fit or 1 + len(self._history.points) // 200
         self._model.fit(objectives, self._history.forms, generator)
-        return self._model.choose(source, pending, self._pool_size, number)
+        chosen = self._model.choose(source, pending, self._pool_size, number)
+        self.expected_share = self._model.expected_share
+        return chosen
 
     def _spread(
         self, source: Source, objectives: Objectives, count: int, generator: np.random.Generator
@@ -262,7 +278,8 @@ class ParetoSampler(BaseSampler):
     def _left(self, generator: np.random.Generator) -> tuple[Form, Rows] | None:
         """One of the few points that may be left of a small form; none tells so, once."""
         forms = self._history.forms
-        costs = self._costs if len(self._history.points) >= BLIND else None
+        is_known = not self._is_blind or len(self._history.points) >= BLIND
+        costs = self._costs if is_known else None
         source = Source(forms, costs, self._space, generator)
         if all(form.is_finite and form.size <= SMALL for form in forms):
             pool = source.random(SMALL)
