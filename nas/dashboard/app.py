@@ -1,0 +1,163 @@
+"""The Dash application: the shell around the views, and what the page asks for besides them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from dash import ClientsideFunction, Dash, Input, Output, State
+from flask import Response, jsonify, request
+
+from nas.analysis.theme import FONT, MONOSPACE, css_variables
+from nas.dashboard import views
+from nas.dashboard.address import bind_parameter
+from nas.dashboard.security import Access, guard
+from nas.dashboard.shell import SECONDS, run_options, shell
+from nas.dashboard.source import Snapshot, Source
+from nas.dashboard.state import VIEWS, read_state
+from nas.records import Run
+
+IDLE_SECONDS = 6.0
+"""Between two questions about a run that no search is writing to."""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+{%metas%}
+<title>{%title%}</title>
+{%favicon%}
+<link rel="stylesheet" href="/theme.css">
+{%css%}
+</head>
+<body>
+{%app_entry%}
+<noscript>The workbench needs JavaScript; `nas report` writes a page whose tables do not.</noscript>
+<footer>
+{%config%}
+{%scripts%}
+{%renderer%}
+</footer>
+</body>
+</html>
+"""
+
+
+def create_app(runs: Sequence[Run] | Source, access: Access | None = None) -> Dash:
+    """The dashboard of some runs; without ``access`` it answers to loopback names only.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    source = runs if isinstance(runs, Source) else Source(runs)
+    if not source.names:
+        raise ValueError("the dashboard needs at least one run")
+    app = Dash(
+        __name__,
+        title="Pareto workbench",
+        update_title="",
+        index_string=PAGE,
+        suppress_callback_exceptions=True,  # a view's components exist while it is open
+        add_log_handler=False,
+        enable_mcp=False,
+        compress=False,
+        meta_tags=[{"name": "color-scheme", "content": "light dark"}],
+    )
+    csrf = secrets.token_urlsafe(24)
+    app.server.config["NAS_CSRF"] = csrf
+    _register_shell(app, source)
+    for view in VIEWS:
+        views.module(view).register(app, source)
+    bindings: dict[str, Any] = app.server.config["NAS_BINDINGS"]
+    app.layout = lambda: shell(source, bindings, csrf)
+    _add_routes(app, source)
+    guard(app.server, access or Access(), app.csp_hashes())
+    return app
+
+
+def _register_shell(app: Dash, source: Source) -> None:
+    bind_parameter(app, "run", "run", source.names[0])
+
+    @app.callback(
+        Output("view", "children"),
+        Input("address", "pathname"),
+        State("address", "search"),
+    )
+    def show_view(pathname: object, search: object) -> Any:
+        state = read_state(pathname, search, source.names)
+        return views.module(state.view).layout(state)
+
+    app.clientside_callback(
+        ClientsideFunction("nas", "readTheme"),
+        Output("theme", "data"),
+        Output("theme-switch", "children"),
+        Input("theme-switch", "n_clicks"),
+        State("theme", "data"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("nas", "lookForNews"),
+        Output("version", "data"),
+        Output("live", "children"),
+        Output("live", "className"),
+        Output("notice", "children"),
+        Output("tick", "interval"),
+        Output("run", "options"),
+        Input("tick", "n_intervals"),
+        Input("address", "pathname"),
+        Input("address", "search"),
+        State("version", "data"),
+        State("run", "options"),
+    )
+    for view in VIEWS:
+        app.clientside_callback(
+            ClientsideFunction("nas", "linkTo"),
+            Output(f"link-{view}", "href"),
+            Output(f"link-{view}", "className"),
+            Input("address", "pathname"),
+            Input("address", "search"),
+            State(f"link-{view}", "id"),
+        )
+
+
+def _add_routes(app: Dash, source: Source) -> None:
+    @app.server.get("/status")
+    def status() -> Response:
+        """What is new, for the page to decide whether to ask for more."""
+        state = read_state(request.args.get("path"), request.query_string.decode(), source.names)
+        names = source.names if state.view == "compare" else [state.run]
+        snapshots = [source.snapshot(name) for name in names]
+        own = source.snapshot(state.run)
+        is_live = any(snapshot.is_live for snapshot in snapshots)
+        waits = any(snapshot.loading for snapshot in snapshots)
+        return jsonify(
+            version=" ".join(snapshot.version for snapshot in snapshots),
+            words=_status_words(own),
+            state="error" if own.error else "on" if own.is_live else "still",
+            error=own.error
+            and f"Run {own.name} cannot be read just now: {own.error}. "
+            f"What is shown was read before; the page goes on trying.",
+            seconds=SECONDS if is_live or waits else IDLE_SECONDS,
+            runs=run_options(source),
+        )
+
+    @app.server.get("/theme.css")
+    def theme_css() -> Response:
+        return Response(_theme_css(), mimetype="text/css")
+
+
+def _status_words(snapshot: Snapshot) -> str:
+    if snapshot.loading:
+        return f"{snapshot.loading} ..."
+    if snapshot.error:
+        return "cannot be read"
+    count = len(snapshot.trials)
+    trials = f"{count:,} trial{'' if count == 1 else 's'}"
+    return f"{'live, ' if snapshot.is_live else ''}{trials}"
+
+
+def _theme_css() -> str:
+    fonts = f"--font: {FONT}; --monospace: {MONOSPACE};"
+    return (
+        f":root {{ {css_variables('light')} {fonts} }}\n"
+        f":root[data-theme=dark] {{ {css_variables('dark')} color-scheme: dark; }}\n"
+    )

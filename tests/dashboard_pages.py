@@ -1,0 +1,105 @@
+"""A dashboard that really listens, and a browser that looks at it, for tests of its views."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import waitress
+
+from nas.dashboard import Source, create_app
+from nas.dashboard.security import Access
+
+SECONDS = 20_000
+"""Milliseconds that a busy machine may take to show something."""
+
+
+class Served:
+    """Runs served on a free port of this machine, by the server that the product uses."""
+
+    def __init__(self, runs, *, token="", seconds=0.2, results=None):
+        self.source = Source(runs, seconds=seconds, results=results)
+        self.server = waitress.create_server(lambda *_: [], host="127.0.0.1", port=0, threads=8)
+        self.port = self.server.effective_port
+        self.access = Access("127.0.0.1", self.port, token)
+        self.app = create_app(self.source, self.access)
+        self.server.application = self.app.server
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.source.start()
+        self._thread = threading.Thread(target=self.server.run, daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.close()
+        self._thread.join(10)
+        self.source.stop()
+
+
+class Visit:
+    """A page in the browser with all that it asked for and complained about."""
+
+    def __init__(self, browser, served, path="/", *, width=1280, height=900, scheme="light"):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            accept_downloads=True,
+        )
+        self.served, self.page = served, self.context.new_page()
+        self.requests, self.complaints = [], []
+        self.page.set_default_timeout(SECONDS)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on(
+            "console", lambda m: self.complaints.append(m.text) if m.type != "log" else None
+        )
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(served.url + path)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+    def drawn(self, selector):
+        """Wait until plotly has drawn the graph and return where it is."""
+        self.page.wait_for_selector(f"{selector} .main-svg")
+        return self.page.locator(f"{selector} .js-plotly-plot")
+
+    def place(self, graph, number):
+        """Where on the screen plotly drew a trial."""
+        return self.page.evaluate(
+            """([selector, number]) => {
+                const div = document.querySelector(`${selector} .js-plotly-plot`);
+                div.scrollIntoView({block: "center", behavior: "instant"});
+                const {_fullLayout: full} = div, box = div.getBoundingClientRect();
+                const own = (t) => (t.customdata || []).map((c) => Array.isArray(c) ? c[0] : c);
+                const trace = div.data.findLast(t => own(t).includes(number));
+                const at = own(trace).indexOf(number);
+                return [box.left + full._size.l + full.xaxis.d2p(trace.x[at]),
+                        box.top + full._size.t + full.yaxis.d2p(trace.y[at])];
+            }""",
+            [graph, number],
+        )
+
+    def click_trial(self, graph, number):
+        """A real click on a trial's mark."""
+        place = self.place(graph, number)
+        self.page.mouse.move(*place)
+        self.page.mouse.click(*place)
+        self.page.wait_for_url(re.compile(rf"[?&]trial={number}\b"))
+
+    def width(self):
+        """How wide the page's content is; more than the screen scrolls sideways."""
+        return self.page.evaluate("document.documentElement.scrollWidth")
+
+    def assert_quiet(self):
+        """Nothing was complained about, and nothing was asked of another machine."""
+        outside = [
+            u for u in self.requests if not u.startswith((self.served.url, "data:", "blob:"))
+        ]
+        assert outside == []
+        assert self.complaints == []
