@@ -22,6 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 TIE = 1e-9
 """Normalised distances closer than this are equal to :func:`knee_index`."""
 
+CHUNK = 2_000_000
+"""Differences that are held at once where each row is set against each other one."""
+
 
 def cost_axes(objectives: Sequence[str]) -> tuple[int, ...]:
     """The columns that are costs, hence logarithmic: every objective but ``error``."""
@@ -91,6 +94,86 @@ def hypervolume_history(
     return history
 
 
+def coverage(points: ArrayLike, other: ArrayLike) -> float:
+    """The share of the other rows that some row here equals or dominates; NaN where there is none.
+
+    The C-metric of E. Zitzler and L. Thiele ("Multiobjective optimization using evolutionary
+    algorithms: a comparative case study", PPSN V, 1998). Rows without a result count on neither
+    side. ``coverage(a, b)`` and ``coverage(b, a)`` need not sum to 1: give both.
+    """
+    ours, theirs = (_finite(values) for values in (points, other))
+    if not len(theirs):
+        return float("nan")
+    front = ours[nondominated(ours)]
+    step = max(1, CHUNK // max(1, front.size))
+    covered = 0
+    for start in range(0, len(theirs), step):
+        part = theirs[start : start + step]
+        is_covered: NDArray[np.bool_] = np.all(front[None] <= part[:, None], axis=2)
+        covered += int(is_covered.any(axis=1).sum())
+    return covered / len(theirs)
+
+
+def additive_epsilon(points: ArrayLike, other: ArrayLike) -> float:
+    """By how much every value here must fall until each other row is equalled or dominated.
+
+    The additive epsilon indicator of E. Zitzler et al. ("Performance assessment of multiobjective
+    optimizers: an analysis and review", IEEE TEVC 7(2), 2003); rows are taken as they are, so put
+    them on axes of one scale first (:func:`scale_axes`). NaN where either has no result.
+    """
+    ours, theirs = (_finite(values) for values in (points, other))
+    if not len(ours) or not len(theirs):
+        return float("nan")
+    return float(moocore.epsilon_additive(ours, ref=theirs))
+
+
+def multiplicative_epsilon(points: ArrayLike, other: ArrayLike) -> float:
+    """By what factor every value here must be divided until each other row is covered.
+
+    As :func:`additive_epsilon`, but free of units: 1.05 is five per cent on every axis. NaN where
+    either has no result.
+
+    Raises:
+        ValueError: a value is below 0: a factor says nothing across 0.
+    """
+    ours, theirs = (_finite(values) for values in (points, other))
+    for values in (ours, theirs):
+        if (values < 0).any():
+            raise ValueError(f"a factor needs values of at least 0, not {values.min():g}")
+    if not len(ours) or not len(theirs):
+        return float("nan")
+    step = max(1, CHUNK // ours.size)
+    parts = [theirs[start : start + step] for start in range(0, len(theirs), step)]
+    return max(float(factors(ours, part).max(axis=2).min(axis=1).max()) for part in parts)
+
+
+def factors(points: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each value here over each other row's (others, points, objectives); 0 over 0 is 1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = points[None] / other[:, None]
+    return np.where(np.isnan(found), 1.0, found)
+
+
+def scale_axes(
+    points: ArrayLike, front: ArrayLike, *, log_axes: Collection[int] = ()
+) -> NDArray[np.float64]:
+    """The rows on axes where ``front`` spans 0 to 1, logarithmic ones in decades before that.
+
+    An axis on which the whole front agrees keeps its own unit. Rows without a result are NaN.
+
+    Raises:
+        ValueError: a value on a logarithmic axis is not above 0.
+    """
+    bounds = _scaled(_points(front), log_axes)
+    bounds = bounds[np.isfinite(bounds).all(axis=1)]
+    values = _scaled(_points(points), log_axes)
+    if not len(bounds):
+        return values
+    low, span = bounds.min(axis=0), np.ptp(bounds, axis=0)
+    scaled: NDArray[np.float64] = (values - low) / np.where(span > 0, span, 1.0)
+    return scaled
+
+
 def knee_index(points: ArrayLike, log_axes: Collection[int] = ()) -> int | None:
     """The row where the front bends most; None where no row has a result.
 
@@ -129,6 +212,12 @@ def _points(points: ArrayLike) -> NDArray[np.float64]:
     if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError(f"points must be n rows by m objectives, not of shape {values.shape}")
     return np.ascontiguousarray(values)
+
+
+def _finite(points: ArrayLike) -> NDArray[np.float64]:
+    """The rows that have a result."""
+    values = _points(points)
+    return values[np.isfinite(values).all(axis=1)]
 
 
 def _scaled(values: NDArray[np.float64], log_axes: Collection[int]) -> NDArray[np.float64]:

@@ -22,6 +22,7 @@ from nas.analysis.theme import (
     GREY,
     ORANGE,
     SERIES,
+    THEMES,
     VERMILLION,
     ThemeName,
     shown,
@@ -66,9 +67,13 @@ def front_figure(
     *,
     x: str = "macs",
     log_x: bool = True,
+    repeats: pd.DataFrame | None = None,
     theme: ThemeName = "light",
 ) -> go.Figure:
     """Error against a cost, of every trial (``trials_table``); the knee and presets are named.
+
+    ``repeats`` (an ``error_bars_table``) gives the networks that were trained with several seeds
+    a mean and its 95 % interval.
 
     The staircase bounds what the front dominates; it is drawn for the two objectives ``error``
     and ``x`` only, since a front in more dimensions is no line here. Trials without any error
@@ -83,11 +88,13 @@ def front_figure(
         if len(rows):
             colour = shown(mark.colour, theme)
             figure.add_trace(_scatter(rows, x, replace(mark, colour=colour), top))
+    if repeats is not None and len(repeats):
+        figure.add_trace(_error_bars(table.merge(repeats, on="number"), x, theme))
     knee = table[table["is_knee"]]
     if len(knee):
         figure.add_trace(_knee(knee, x))
     _label_landmarks(figure, table, x, log_x)
-    figure.update_xaxes(_cost_axis(table[x], x, log_x))
+    figure.update_xaxes(cost_axis(table[x], x, log_x))
     figure.update_yaxes(title_text="validation error (proxy)", tickformat=".0%", hoverformat=".1%")
     if table["shown_error"].isna().all():
         figure.update_yaxes(range=[0, 1.05])
@@ -134,6 +141,35 @@ def _scatter(rows: pd.DataFrame, x: str, mark: _Mark, top: float) -> go.Scatter:
     )
 
 
+def _error_bars(rows: pd.DataFrame, x: str, theme: ThemeName) -> go.Scatter:
+    """The mean over seeds as a short line, and its interval; the mark itself is one seed's."""
+    colour = THEMES[theme].text
+    hover = [
+        f"trial {row['number']}: mean of {row['seeds']} seeds {percent(row['mean'])}<br>"
+        f"95 % interval {percent(row['low'])} to {percent(row['high'])}"
+        for row in rows.to_dict("records")
+    ]
+    return go.Scatter(
+        x=rows[x].tolist(),
+        y=rows["mean"].tolist(),
+        mode="markers",
+        name="mean over seeds, 95 %",
+        customdata=rows["number"].tolist(),
+        text=hover,
+        hovertemplate="%{text}<extra></extra>",
+        marker={"symbol": "line-ew-open", "size": 11, "color": colour, "line": {"width": 2}},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": (rows["high"] - rows["mean"]).tolist(),
+            "arrayminus": (rows["mean"] - rows["low"]).tolist(),
+            "color": colour,
+            "thickness": 1.2,
+            "width": 4,
+        },
+    )
+
+
 def _knee(knee: pd.DataFrame, x: str) -> go.Scatter:
     number = int(knee["number"].iloc[0])
     return go.Scatter(
@@ -171,7 +207,7 @@ def _hover(row: Mapping[Any, Any]) -> str:
     if row["dominated_by"]:
         lines.append(f"dominated by {row['dominated_by']}")
     if row["reason"]:
-        lines.append(escape(_shortened(str(row["reason"]), 80)))
+        lines.append(escape(shortened(str(row["reason"]), 80)))
     return "<br>".join(lines)
 
 
@@ -179,7 +215,8 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def _shortened(text: str, length: int) -> str:
+def shortened(text: str, length: int) -> str:
+    """A text of at most that many letters, with an ellipsis where it was longer."""
     return text if len(text) <= length else f"{text[: length - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -190,7 +227,7 @@ def _label_landmarks(figure: go.Figure, table: pd.DataFrame, x: str, log_x: bool
         figure.add_annotation(
             x=np.log10(cost) if log_x else cost,
             y=row["shown_error"],
-            text=escape(_shortened(str(row["landmark"]), 24)),
+            text=escape(shortened(str(row["landmark"]), 24)),
             showarrow=True,
             arrowhead=0,
             arrowwidth=1,
@@ -200,7 +237,8 @@ def _label_landmarks(figure: go.Figure, table: pd.DataFrame, x: str, log_x: bool
         )
 
 
-def _cost_axis(costs: pd.Series, x: str, log_x: bool) -> dict[str, object]:
+def cost_axis(costs: pd.Series, x: str, log_x: bool) -> dict[str, object]:
+    """An axis of a cost, labelled in units of people: 1M, 2M, 5M."""
     axis: dict[str, object] = {"title_text": f"{COST_LABELS[x]} at the target (counted)"}
     if not log_x:
         return {**axis, "type": "linear", "tickformat": "~s", "rangemode": "tozero"}
@@ -242,8 +280,8 @@ def hypervolume_figure(
                 y=table["hypervolume"].tolist(),
                 customdata=table["number"].tolist(),
                 mode="lines",
-                line={"shape": "hv", "width": 2.2, "color": _series(index, theme)},
-                name=escape(_shortened(name, 40)),
+                line={"shape": "hv", "width": 2.2, "color": series_colour(index, theme)},
+                name=escape(shortened(name, 40)),
                 text=times,
                 hovertemplate="%{y:.4g} after %{x} trials, %{text} of training<extra></extra>"
                 if x == "trials"
@@ -290,7 +328,8 @@ def curves_figure(
     return figure
 
 
-def _series(index: int, theme: ThemeName) -> str:
+def series_colour(index: int, theme: ThemeName) -> str:
+    """The colour of the run, group or kind of that place."""
     return shown(SERIES[index % len(SERIES)], theme)
 
 
@@ -311,7 +350,7 @@ def fronts_figure(
     symbols = ("circle", "square", "diamond", "triangle-up", "cross", "star")
     for index, (name, table) in enumerate(fronts.items()):
         rows = table.sort_values([x, "error"])
-        label = escape(_shortened(name, 40))
+        label = escape(shortened(name, 40))
         figure.add_trace(
             go.Scatter(
                 x=rows[x].tolist(),
@@ -319,7 +358,7 @@ def fronts_figure(
                 customdata=rows["number"].tolist(),
                 mode="lines+markers",
                 name=label,
-                line={"shape": "hv", "width": 1.8, "color": _series(index, theme)},
+                line={"shape": "hv", "width": 1.8, "color": series_colour(index, theme)},
                 marker={
                     "size": 9,
                     "symbol": symbols[index % len(symbols)],
@@ -334,6 +373,6 @@ def fronts_figure(
             )
         )
     costs = pd.concat([table[x] for table in fronts.values()]) if fronts else pd.Series(dtype=float)
-    figure.update_xaxes(_cost_axis(costs, x, log_x))
+    figure.update_xaxes(cost_axis(costs, x, log_x))
     figure.update_yaxes(title_text="validation error (proxy)", tickformat=".0%")
     return figure

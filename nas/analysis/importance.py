@@ -1,0 +1,220 @@
+"""Which choices matter for the error beyond what they cost.
+
+A wider network has a smaller error and costs more; that a width "matters" so is no news. Asked
+here is what a choice does **at equal cost**:
+
+1. A smooth falling curve of the error over log cost (a spline, each trial predicted from the
+   others) takes away what cost explains. What is left is the error at equal cost.
+2. A random forest (scikit-learn) predicts the rest from the choices and from log cost. Cost stands
+   among its inputs, and is never shuffled, so that no width is credited with what cost still
+   explains. An inactive choice takes its most frequent active value, so that it says nothing
+   about which others are active.
+3. A choice's importance is how much of the rest's variance the forest loses on trials that it has
+   not seen when the choice is shuffled among the trials where it is active (permutation
+   importance, L. Breiman, "Random forests", Machine Learning 45, 2001; on held-out folds, as
+   scikit-learn advises).
+
+The interval is a 95 % percentile bootstrap over trials of the mean loss; that the forest itself
+would have been another one with other trials is in it only as far as folds are repeated. Choices
+that go together share their importance, so a small value does not prove that a choice is idle,
+and all of this is association in the trials that the sampler chose, not cause. ``by="kind"``
+shuffles all places of a choice together (``stages.*.3x3.channels``): many places of small effect
+are then seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+MIN_TRIALS = 20
+"""With fewer complete trials nothing is said: an interval would span everything."""
+
+MAX_TRIALS = 4000
+"""Of more, as many are drawn: the forest's time grows with them and its answer hardly."""
+
+FOLDS, REPEATS, TREES, SHUFFLES, DRAWS = 5, 3, 60, 3, 1000
+COLUMNS = [
+    "choice", "importance", "low", "high", "active", "values", "trials", "cost_r2", "forest_r2",
+]  # fmt: skip
+
+_PLACE = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+def importance_table(
+    trials: pd.DataFrame,
+    choices: pd.DataFrame,
+    *,
+    cost: str = "macs",
+    by: Literal["choice", "kind"] = "choice",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The choices by what they mean for the error at equal ``cost``, the most important first.
+
+    Columns: ``choice`` (or the kind), ``importance`` (share of the variance at equal cost that is
+    lost without it, on unseen trials; may fall below 0 by chance), ``low``, ``high`` (95 %),
+    ``active`` (trials where it is), ``values`` (different ones among them), and the same in every
+    row: ``trials``, ``cost_r2`` (share of the error's variance that cost explains), ``forest_r2``
+    (share of the rest that the forest explains on unseen trials; near 0 no row means much).
+
+    Empty with fewer than 20 complete trials, or where all errors are equal.
+    """
+    data = _data(trials, choices, cost, by, seed)
+    if data is None:
+        return pd.DataFrame(columns=COLUMNS)
+    rest, cost_r2 = _error_at_equal_cost(data.error, data.cost, seed)
+    variance = float(rest.var())
+    if variance <= 1e-18:
+        return pd.DataFrame(columns=COLUMNS)
+    losses, forest_r2 = _losses(data, rest, seed)
+    shares = losses / variance
+    low, high = _bootstrap(shares, seed)
+    rows = [
+        (name, shares[:, index].mean(), low[index], high[index], active, values)
+        for index, (name, active, values) in enumerate(data.described)
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS[:6])
+    table = table.assign(trials=len(rest), cost_r2=cost_r2, forest_r2=forest_r2)
+    return table.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def choice_kind(name: str) -> str:
+    """A choice without its places: ``stages.1.0.3x3.channels`` is ``stages.*.3x3.channels``."""
+    return re.sub(r"(\.\*)+", ".*", _PLACE.sub("*", name))
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Complete trials as arrays: errors, log costs, encoded choices, and which columns make one."""
+
+    error: Array
+    cost: Array
+    encoded: Array
+    is_active: NDArray[np.bool_]
+    groups: list[list[int]]
+    described: list[tuple[str, int, int]]
+
+
+def _data(
+    trials: pd.DataFrame, choices: pd.DataFrame, cost: str, by: str, seed: int
+) -> _Data | None:
+    complete = trials[(trials["state"] == "complete") & trials["error"].notna()]
+    joined = complete[["number", "error", cost]].merge(choices, on="number", suffixes=("", "."))
+    if len(joined) > MAX_TRIALS:
+        joined = joined.sample(MAX_TRIALS, random_state=seed)
+    names = [name for name in choices.columns if name != "number"]
+    kept = [name for name in names if joined[name].nunique() > 1]
+    if len(joined) < MIN_TRIALS or not kept or joined["error"].nunique() == 1:
+        return None
+    members: dict[str, list[int]] = {}
+    for index, name in enumerate(kept):
+        members.setdefault(choice_kind(name) if by == "kind" else name, []).append(index)
+    is_active = joined[kept].notna().to_numpy()
+    described = []
+    for name, columns in members.items():
+        values = {value for index in columns for value in joined[kept[index]].dropna().unique()}
+        described.append((name, int(is_active[:, columns].any(axis=1).sum()), len(values)))
+    return _Data(
+        error=joined["error"].to_numpy(float),
+        cost=np.log10(joined[cost].to_numpy(float)),
+        encoded=np.column_stack([_encoded(joined[name]) for name in kept]),
+        is_active=is_active,
+        groups=list(members.values()),
+        described=described,
+    )
+
+
+def _encoded(column: pd.Series) -> Array:
+    """A choice as numbers in the order of its values, its most frequent one where inactive."""
+    known = column.dropna()
+    order: Mapping[Any, int] = {
+        value: rank for rank, value in enumerate(sorted(known.unique(), key=_sorting_key))
+    }
+    codes = column.map(order)
+    return codes.fillna(codes.mode().iloc[0]).to_numpy(dtype=np.float64)
+
+
+def _sorting_key(value: object) -> tuple[int, float, str]:
+    if isinstance(value, bool | int | float | np.number | np.bool_):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))
+
+
+def _error_at_equal_cost(error: Array, cost: Array, seed: int) -> tuple[Array, float]:
+    """What a spline over log cost leaves of the error, and the share that it explains (0 to 1)."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import KFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import SplineTransformer
+
+    if np.ptp(cost) == 0:
+        return error - error.mean(), 0.0
+    curve = make_pipeline(
+        SplineTransformer(n_knots=5, degree=3, extrapolation="constant"),
+        RidgeCV(alphas=np.logspace(-6, 2, 9)),
+    )
+    folds = KFold(FOLDS, shuffle=True, random_state=seed)
+    rest = error - cross_val_predict(curve, cost[:, None], error, cv=folds)
+    return rest, max(0.0, 1 - float((rest**2).mean() / error.var()))
+
+
+def _losses(data: _Data, rest: Array, seed: int) -> tuple[Array, float]:
+    """By trial and choice, the squared error that shuffling adds (trials, choices); and the R2."""
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.model_selection import KFold
+
+    inputs = np.column_stack([data.encoded, data.cost])
+    losses = np.zeros((len(rest), len(data.groups)))
+    squares = np.zeros(len(rest))
+    for repeat in range(REPEATS):
+        folds = KFold(FOLDS, shuffle=True, random_state=seed + repeat)
+        for fold, (seen, unseen) in enumerate(folds.split(inputs)):
+            random = np.random.default_rng([seed, repeat, fold])
+            forest = RandomForestRegressor(
+                TREES,
+                max_features=1 / 3,
+                min_samples_leaf=3,
+                random_state=int(random.integers(2**31)),
+            ).fit(inputs[seen], rest[seen])
+            before = (forest.predict(inputs[unseen]) - rest[unseen]) ** 2
+            squares[unseen] += before / REPEATS
+            for _ in range(SHUFFLES):
+                after = _shuffled_errors(forest, inputs[unseen], rest[unseen], data, unseen, random)
+                losses[unseen] += (after - before[:, None]) / (REPEATS * SHUFFLES)
+    return losses, 1 - float(squares.mean() / rest.var())
+
+
+def _shuffled_errors(
+    forest: Any,
+    inputs: Array,
+    rest: Array,
+    data: _Data,
+    unseen: NDArray[np.int64],
+    random: np.random.Generator,
+) -> Array:
+    """Squared errors with each choice shuffled (trials, choices), in one pass of the forest."""
+    copies = np.repeat(inputs[None], len(data.groups), axis=0)
+    for index, columns in enumerate(data.groups):
+        for column in columns:
+            rows = np.flatnonzero(data.is_active[unseen, column])
+            copies[index, rows, column] = inputs[random.permutation(rows), column]
+    predicted = forest.predict(copies.reshape(-1, inputs.shape[1]))
+    errors: Array = (predicted.reshape(len(data.groups), -1) - rest).T ** 2
+    return errors
+
+
+def _bootstrap(shares: Array, seed: int) -> tuple[Array, Array]:
+    """The 95 % percentile interval of each column's mean over draws of the rows."""
+    random = np.random.default_rng(seed)
+    count = len(shares)
+    weights = random.multinomial(count, np.full(count, 1 / count), size=DRAWS) / count
+    low, high = np.percentile(weights @ shares, [2.5, 97.5], axis=0)
+    return low, high
