@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 from nas.analysis.along_front import sorted_kinds
 from nas.analysis.figures import percent, series_colour, shortened
 from nas.analysis.parallel import Dimension, dimensions
-from nas.analysis.theme import BLUE, GREY, ThemeName, shown, template
+from nas.analysis.theme import BLUE, GREY, THEMES, ThemeName, shown, template
 from nas.quantities import format_count
 
 MAX_NETWORKS = 30
@@ -133,14 +133,15 @@ def parallel_lines_figure(table: pd.DataFrame, *, theme: ThemeName = "light") ->
             colour = shown(BLUE, theme) if is_front else GREY
             figure.add_trace(_lines(known, axes, rows, colour, is_front))
     for place, axis in enumerate(axes):
-        _draw_axis(figure, axis, place)
+        _draw_axis(figure, axis, place, THEMES[theme].surface)
     labels = [escape(shortened(axis.label, 26)) for axis in axes]
     figure.update_xaxes(
         tickvals=list(range(len(axes))),
         ticktext=labels,
         tickangle=-30,
         showline=False,
-        range=[-0.35, len(axes) - 0.35],
+        range=[-0.3, len(axes) - 0.3],
+        gridcolor=THEMES[theme].line,
         gridwidth=1.5,
     )
     figure.update_yaxes(visible=False, range=[-0.04, 1.04])
@@ -174,7 +175,8 @@ def _lines(
     )
 
 
-def _draw_axis(figure: go.Figure, axis: Dimension, place: int) -> None:
+def _draw_axis(figure: go.Figure, axis: Dimension, place: int, surface: str) -> None:
+    """Labels of an axis, each on a patch of the page's colour, since lines run behind them."""
     for height, label in zip(_scaled(axis, axis.ticks), axis.labels, strict=True):
         figure.add_annotation(
             x=place,
@@ -183,6 +185,9 @@ def _draw_axis(figure: go.Figure, axis: Dimension, place: int) -> None:
             xanchor="left",
             xshift=4,
             font={"size": 10},
+            bgcolor=surface,
+            opacity=0.85,
+            borderpad=0,
             showarrow=False,
         )
 

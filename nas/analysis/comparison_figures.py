@@ -37,7 +37,7 @@ def attainment_figure(
         if len(levels) > 1:
             figure.add_trace(_band(rows, levels, x, colour, ends))
         middle = min(levels, key=lambda level: (abs(level - 0.5), level))
-        figure.add_trace(_median(rows[rows["level"] == middle], x, colour, index))
+        figure.add_trace(_median(rows[rows["level"] == middle], x, ends[1], colour, index))
     figure.update_layout(showlegend=True)
     figure.update_xaxes(cost_axis(table[x], x, log_x))
     figure.update_yaxes(title_text="validation error (proxy)", tickformat=".0%", hoverformat=".1%")
@@ -78,17 +78,18 @@ def _stairs(
     return [*corners, (right, height)]
 
 
-def _median(rows: pd.DataFrame, x: str, colour: str, index: int) -> go.Scatter:
+def _median(rows: pd.DataFrame, x: str, right: float, colour: str, index: int) -> go.Scatter:
+    """The staircase of one level, drawn on to the right edge: what is reached stays reached."""
     first = rows.iloc[0]
     group = escape(shortened(str(first["group"]), 40))
     runs = f"{first['runs']} of {first['of']} runs" if first["of"] > 1 else "one run"
     return go.Scatter(
-        x=rows[x].tolist(),
-        y=rows["error"].tolist(),
+        x=[*rows[x].tolist(), right],
+        y=[*rows["error"].tolist(), rows["error"].iloc[-1]],
         mode="lines",
         line={"shape": "hv", "width": 2.2, "color": colour, "dash": DASHES[index % len(DASHES)]},
         name=f"{group} ({runs})",
-        text=[f"{format_count(cost)} {COST_LABELS[x]}" for cost in rows[x]],
+        text=[f"{format_count(cost)} {COST_LABELS[x]}" for cost in (*rows[x], rows[x].iloc[-1])],
         hovertemplate=f"<b>{group}</b>: {runs} reach<br>error %{{y:.1%}} at %{{text}}"
         "<extra></extra>",
     )

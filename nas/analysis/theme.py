@@ -19,8 +19,9 @@ BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#7F8790"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of runs and curves, in the order they are taken. Yellow is too pale for lines."""
 
-BRIGHTER = {BLUE: "#4FA9E2", VERMILLION: "#EE7733", GREEN: "#1FBF92"}
-"""What the darker colours become on a dark background, to keep a contrast of 4.5."""
+BRIGHTER = {BLUE: "#4FA9E2", VERMILLION: "#EE7733", GREEN: "#1FBF92", SKY: YELLOW}
+"""What colours become on a dark background: the darker ones keep a contrast of 4.5, and the sky
+blue, which the brighter blue comes close to, gives way to a yellow that is seen there."""
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 MONOSPACE = 'ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace'
