@@ -85,7 +85,7 @@ def layout(state: State) -> Component:
                 ],
                 className="pair",
             ),
-            card("Running now", html.Div(id="progress-running")),
+            card("Running trials", html.Div(id="progress-running")),
             card(
                 "Rejected before training",
                 html.Div(id="progress-rejections"),
@@ -119,7 +119,7 @@ def register(app: Dash, source: Source) -> None:
         now = datetime.now() if seen.snapshot.is_live else None
         return (
             facts(fact_rows(seen.snapshot, now)),
-            limits_part(limits(seen.snapshot, now)),
+            limits_part(limits(seen.snapshot, now), seen.snapshot.is_live),
             running_part(seen.snapshot, seen.state, now),
         )
 
@@ -241,20 +241,20 @@ def _limit_words(row: Mapping[Any, Any]) -> str:
     return f"{done} of {of} {LIMIT_WORDS[name]}"
 
 
-def limits_part(table: pd.DataFrame) -> Component | None:
+def limits_part(table: pd.DataFrame, is_live: bool) -> Component | None:
     """A bar a limit; the one that will end the search is named."""
     if table.empty:
         return None
     rows = []
     for row in table.to_dict("records"):
         left = float(row["left_seconds"])
-        words = "reached" if row["share"] >= 1 else f"about {format_seconds(left)} left"
+        words = f"about {format_seconds(left)} left" if is_live and math.isfinite(left) else ""
         rows.append(
             html.Div(
                 [
                     html.Span(_limit_words(row)),
                     meter(float(row["share"]), LIMIT_WORDS[str(row["limit"])]),
-                    html.Span(words if math.isfinite(left) else "", className="quiet"),
+                    html.Span("reached" if row["share"] >= 1 else words, className="quiet"),
                 ],
                 className="limit",
             )
