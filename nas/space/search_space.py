@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.architecture import Architecture
 from nas.quantities import unknown_name
+from nas.space.activity import active_mask
 from nas.space.compiling import compile_layout
 from nas.space.counting import count_architectures
 from nas.space.decoding import active_entries, decode_vector
@@ -181,6 +183,15 @@ class SearchSpace:
             ValueError: as :meth:`decode`.
         """
         return frozenset(self._active_names(self._vector(values)))
+
+    def active_mask(self, positions: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Whether each choice matters in each of many vectors: N, choices, as ``parameters``.
+
+        ``positions`` (N, choices) say where each value stands in the values of its domain.
+        """
+        entries = np.zeros((len(positions), len(self._layout.choices)), dtype=positions.dtype)
+        entries[:, self._free] = positions
+        return active_mask(self._layout, entries)[:, self._free]
 
     def random(self, rng: np.random.Generator) -> Architecture:
         """An architecture from uniform answers to each question."""
