@@ -1,7 +1,7 @@
 """Controls and figures that write to the address; the page follows from the address alone.
 
-The work is done in the browser (``assets/nas.js``): a control that changes writes its parameter,
-and an address that changes (a link, the back button) sets the control.
+The work is done in the browser (``assets/address.js``): a control that changes writes its
+parameter, and an address that changes (a link, the back button) sets the control.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def bind_parameter(app: Dash, component: str, parameter: str, default: str) -> N
         State("bindings", "data"),
         prevent_initial_call=True,
     )
-    bindings: dict[str, dict[str, str]] = app.server.config.setdefault("NAS_BINDINGS", {})
+    bindings: dict[str, object] = app.server.config.setdefault("NAS_BINDINGS", {})
     bindings[component] = {"parameter": parameter, "default": default}
 
 
@@ -40,3 +40,21 @@ def select_on_click(app: Dash, graph: str) -> None:
         Input(graph, "clickData"),
         prevent_initial_call=True,
     )
+
+
+def watch(app: Dash, store: str, parameters: tuple[str, ...]) -> None:
+    """Set a store anew when one of the parameters changes, and not when others do.
+
+    What is slow to draw takes the store as its input, so that a click on a trial does not draw
+    everything again.
+    """
+    app.clientside_callback(
+        ClientsideFunction("nas", "watchParameters"),
+        Output(store, "data"),
+        Input("address", "search"),
+        State(store, "id"),
+        State("bindings", "data"),
+        State(store, "data"),
+    )
+    bindings: dict[str, object] = app.server.config.setdefault("NAS_BINDINGS", {})
+    bindings[store] = list(parameters)

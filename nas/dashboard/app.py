@@ -12,6 +12,7 @@ from flask import Response, jsonify, request
 from nas.analysis.theme import FONT, MONOSPACE, css_variables
 from nas.dashboard import views
 from nas.dashboard.address import bind_parameter
+from nas.dashboard.drawing import add_diagrams
 from nas.dashboard.security import Access, guard
 from nas.dashboard.shell import SECONDS, run_options, shell
 from nas.dashboard.source import Snapshot, Source
@@ -71,6 +72,7 @@ def create_app(runs: Sequence[Run] | Source, access: Access | None = None) -> Da
     bindings: dict[str, Any] = app.server.config["NAS_BINDINGS"]
     app.layout = lambda: shell(source, bindings, csrf)
     _add_routes(app, source)
+    add_diagrams(app.server, source)
     guard(app.server, access or Access(), app.csp_hashes())
     return app
 

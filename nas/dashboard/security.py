@@ -88,7 +88,7 @@ def guard(server: Flask, access: Access, script_hashes: Sequence[str]) -> None:
     @server.after_request
     def protect(response: Response) -> Response:
         response.headers.update(HEADERS)
-        response.headers["Content-Security-Policy"] = policy
+        response.headers.setdefault("Content-Security-Policy", policy)
         if not response.cache_control.max_age:
             response.headers["Cache-Control"] = "no-store"
         return response

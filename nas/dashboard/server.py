@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import waitress
 
 from nas.dashboard.app import create_app
+from nas.dashboard.export_card import EXPORTER
 from nas.dashboard.security import TOKEN, Access
 from nas.dashboard.source import Source
 
@@ -39,6 +40,7 @@ def serve(
         with contextlib.suppress(KeyboardInterrupt):
             server.run()
         server.close()
+        app.server.config[EXPORTER].stop()
     finally:
         source.stop()
         listening.close()

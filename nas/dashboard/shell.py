@@ -79,6 +79,11 @@ def aria(**values: str) -> Any:
     return {f"aria-{name}": value for name, value in values.items()}
 
 
+def data(**values: object) -> Any:
+    """``data-`` attributes, for the page's own scripts and for tests."""
+    return {f"data-{name}": str(value) for name, value in values.items()}
+
+
 def run_options(source: Source) -> list[dict[str, str]]:
     """The runs to choose from."""
     return [{"label": name, "value": name} for name in source.names]

@@ -1,48 +1,117 @@
-"""The front: error against a cost, of every trial; the first thing one looks at."""
+"""The front: error against a cost, of every trial; a budget to drag; what to pick; the network."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from dash import Dash, Output, dcc, html
+import pandas as pd
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
-from nas.analysis.figures import front_figure
-from nas.analysis.tables import trials_table
+from nas.analysis.cloud import thinned_table
+from nas.analysis.repeats import error_bars_table
+from nas.analysis.tables import front_table, picks_table, trials_table
 from nas.cost import COST_LABELS, COSTS
-from nas.dashboard.address import bind_parameter, select_on_click
-from nas.dashboard.blocks import GRAPH
+from nas.dashboard.address import bind_parameter, select_on_click, watch
+from nas.dashboard.blocks import figure as plot
+from nas.dashboard.blocks import named, switch
+from nas.dashboard.cloud_figure import cloud_figure, default_budget, drawn_words
+from nas.dashboard.picked import budget_panel, chosen_panel, front_panel
 from nas.dashboard.seen import LOOK, see
 from nas.dashboard.source import Snapshot, Source
-from nas.dashboard.state import State
+from nas.dashboard.state import State as Address
+
+SCALES = {"log": "logarithmic", "linear": "linear"}
 
 
-def layout(state: State) -> Component:
+def layout(state: Address) -> Component:
     """The view's components, empty."""
-    return html.Section(
+    figure = html.Figure(
         [
-            html.H2("Error against cost"),
+            plot(
+                "front-figure",
+                "Error against cost of all trials; the tables beside have the front",
+                "plot tall",
+            ),
+            html.Figcaption(
+                [
+                    "Each mark is a trial; lower and further left is better. Click one to see its "
+                    "network, drag the dashed line to set a budget.",
+                    html.Span(id="front-drawn", className="drawn"),
+                ],
+                className="note",
+            ),
+        ]
+    )
+    return html.Div(
+        [
+            dcc.Store(id="front-about"),
+            dcc.Store(id="front-fresh"),
             html.Div(
                 [
-                    dcc.RadioItems(
-                        id="front-x",
-                        options=[{"label": COST_LABELS[name], "value": name} for name in COSTS],
-                        value=state.x,
-                        className="switch",
+                    html.Section(
+                        [
+                            html.Div(
+                                [
+                                    html.H2("Error against cost"),
+                                    html.Div(
+                                        [
+                                            switch("front-x", "Cost", _costs(), state.x),
+                                            switch("front-scale", "Scale", SCALES, state.scale),
+                                        ],
+                                        className="controls",
+                                    ),
+                                ],
+                                className="head",
+                            ),
+                            figure,
+                        ],
+                        className="card",
                     ),
-                    dcc.RadioItems(
-                        id="front-scale",
-                        options=["log", "linear"],
-                        value=state.scale,
-                        className="switch",
+                    html.Div(
+                        [
+                            html.Section(
+                                [
+                                    html.H3("Best under a budget"),
+                                    html.Div(
+                                        [
+                                            html.Label(
+                                                "At most",
+                                                htmlFor="front-budget",
+                                                id="front-budget-label",
+                                            ),
+                                            dcc.Input(
+                                                id="front-budget",
+                                                type="text",
+                                                debounce=True,
+                                                maxLength=20,
+                                                autoComplete="off",
+                                                className="number",
+                                            ),
+                                            html.Span(id="front-budget-unit", className="quiet"),
+                                        ],
+                                        className="budget",
+                                    ),
+                                    html.Div(id="front-pick", role="status"),
+                                ],
+                                className="card",
+                            ),
+                            html.Section(
+                                [html.H3("The front"), html.Div(id="front-rows")], className="card"
+                            ),
+                        ],
+                        className="side",
                     ),
                 ],
-                className="controls",
+                className="beside",
             ),
-            dcc.Graph(id="front-figure", className="plot tall", responsive=True, config=GRAPH),
-        ],
-        className="card",
+            html.Section(id="front-chosen", className="card", **named("The chosen trial")),
+        ]
     )
+
+
+def _costs() -> dict[str, str]:
+    return {**{name: COST_LABELS[name] for name in COSTS}, "activation_bytes": "activations"}
 
 
 def register(app: Dash, source: Source) -> None:
@@ -50,23 +119,121 @@ def register(app: Dash, source: Source) -> None:
     bind_parameter(app, "front-x", "x", "macs")
     bind_parameter(app, "front-scale", "scale", "log")
     select_on_click(app, "front-figure")
+    watch(app, "front-about", ("run", "x", "scale"))
+    _register_page_moves(app)
 
-    @app.callback(Output("front-figure", "figure"), *LOOK)
-    def draw(pathname: object, search: object, version: object, theme: object) -> Any:
-        seen = see(source, "front", pathname, search, theme)
-        snapshot, state = seen.snapshot, seen.state
-        figure = front_figure(
-            snapshot.computed("trials_table", standings),
+    @app.callback(
+        Output("front-figure", "figure"),
+        Output("front-drawn", "children"),
+        Output("front-fresh", "data"),
+        Input("front-about", "data"),
+        Input("version", "data"),
+        Input("theme", "data"),
+        Input("brush", "data"),
+        State("address", "pathname"),
+        State("address", "search"),
+    )
+    def draw(
+        about: object, version: object, theme: object, brush: object, path: object, search: object
+    ) -> Any:
+        seen = see(source, "front", path, search, theme)
+        state, snapshot = seen.state, seen.snapshot
+        table = standings(snapshot)
+        figure = cloud_figure(
+            table,
             snapshot.objectives,
             x=state.x,
             log_x=state.scale == "log",
             theme=seen.theme,
+            budget=budget_of(snapshot, state),
+            chosen=state.trial,
+            brushed=_brushed(brush, state.run),
+            repeats=_error_bars(snapshot),
         )
-        # The same revision keeps zoom and legend when new trials come; another view starts anew.
+        # The same revision keeps zoom and legend when new trials come.
         figure.update_layout(uirevision=f"{state.run} {state.x} {state.scale}")
-        return figure
+        words = snapshot.computed(
+            ("drawn_words", state.x), lambda s: drawn_words(table, thinned_table(table, state.x))
+        )
+        return figure, words, snapshot.version
+
+    @app.callback(Output("front-pick", "children"), Output("front-rows", "children"), *LOOK)
+    def pick(pathname: object, search: object, version: object, theme: object) -> Any:
+        seen = see(source, "front", pathname, search, theme)
+        budget = budget_of(seen.snapshot, seen.state)
+        snapshot = seen.snapshot
+        return budget_panel(seen, budget), front_panel(seen, front(snapshot), picks(snapshot))
+
+    @app.callback(
+        Output("front-chosen", "children"),
+        *LOOK,
+        State("front-chosen", "children"),
+    )
+    def choose(
+        pathname: object, search: object, version: object, theme: object, shown: object
+    ) -> Any:
+        seen = see(source, "front", pathname, search, theme)
+        return chosen_panel(seen, standings(seen.snapshot))
 
 
-def standings(snapshot: Snapshot) -> Any:
+def _register_page_moves(app: Dash) -> None:
+    """What the page does alone: the line and the ring follow the address, and set it."""
+    app.clientside_callback(
+        ClientsideFunction("nas", "dressFront"),
+        Output("front-figure", "figure", allow_duplicate=True),
+        Output("front-budget", "value"),
+        Output("front-budget-unit", "children"),
+        Input("address", "search"),
+        Input("front-fresh", "data"),
+        State("front-figure", "figure"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("nas", "moveBudget"),
+        Input("front-figure", "relayoutData"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("nas", "typeBudget"),
+        Input("front-budget", "value"),
+        State("front-figure", "figure"),
+        prevent_initial_call=True,
+    )
+
+
+def standings(snapshot: Snapshot) -> pd.DataFrame:
     """The run's ``trials_table``."""
-    return trials_table(snapshot.trials, snapshot.objectives, snapshot.curves)
+    return snapshot.computed(
+        "trials_table", lambda s: trials_table(s.trials, s.objectives, s.curves)
+    )
+
+
+def front(snapshot: Snapshot) -> pd.DataFrame:
+    """The run's ``front_table``."""
+    return snapshot.computed("front_table", lambda s: front_table(s.trials, s.objectives))
+
+
+def picks(snapshot: Snapshot) -> pd.DataFrame:
+    """The run's ``picks_table``."""
+    return snapshot.computed("picks_table", lambda s: picks_table(s.trials, s.objectives))
+
+
+def budget_of(snapshot: Snapshot, state: Address) -> int | None:
+    """The budget in the address, or the one that the view begins with."""
+    return state.budget or default_budget(front(snapshot), state.x)
+
+
+def _error_bars(snapshot: Snapshot) -> pd.DataFrame:
+    return snapshot.computed(
+        "error_bars_table", lambda s: error_bars_table({s.name: s.trials}, s.name)
+    )
+
+
+def _brushed(brush: object, run: str) -> set[int] | None:
+    """The trials that another view picked out of this run; None where none did."""
+    if not isinstance(brush, dict) or brush.get("run") != run:
+        return None
+    numbers = brush.get("numbers")
+    if not isinstance(numbers, list):
+        return None
+    return {number for number in numbers if isinstance(number, int)}

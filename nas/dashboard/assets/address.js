@@ -41,7 +41,16 @@
     const own = bindings[id];
     const text = value === null || value === undefined ? "" : String(value);
     const found = new URLSearchParams(location.search).get(own.parameter) || own.default;
-    if (found !== text) navigate({ [own.parameter]: text === own.default ? null : text }, true);
+    if (found === text) return;
+    // A budget is one of a cost: another cost begins without.
+    const without = own.parameter === "x" ? { budget: null } : {};
+    navigate({ ...without, [own.parameter]: text === own.default ? null : text }, true);
+  }
+
+  function watchParameters(search, id, bindings, current) {
+    const pairs = new URLSearchParams(search || "");
+    const found = JSON.stringify(bindings[id].map((name) => pairs.get(name)));
+    return found === current ? none() : found;
   }
 
   function chooseTrial(clickData) {
@@ -141,7 +150,7 @@
   setTheme(wanted());
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     nas: {
-      navigate, go, readParameter, writeParameter, chooseTrial, linkTo, readTheme, lookForNews,
+      navigate, go, readParameter, writeParameter, watchParameters, chooseTrial, linkTo, readTheme, lookForNews,
     },
   });
 })();

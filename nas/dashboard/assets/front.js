@@ -1,0 +1,88 @@
+/* The front view's own part: the budget's line and the ring of the chosen trial (cloud_figure.py). */
+(() => {
+  "use strict";
+
+  const UNITS = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
+  const CHOSEN = "chosen trial";
+  const LABELS = { macs: "MACs", params: "parameters", activation_bytes: "activation bytes" };
+  const nas = window.dash_clientside.nas;
+  const none = () => window.dash_clientside.no_update;
+  const coarse = window.matchMedia("(pointer: coarse)");
+
+  /* As nas.quantities.format_count: three digits and a unit. */
+  function formatCount(value) {
+    for (const [unit, factor] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["K", 1e3]]) {
+      if (value >= factor * 0.9995) return digits(value / factor) + unit;
+    }
+    return digits(value);
+  }
+
+  function digits(value) {
+    const text = value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
+    return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+  }
+
+  function parseCount(text) {
+    const match = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)\s*$/i.exec(String(text).replace(/,/g, ""));
+    if (!match) return null;
+    const value = Math.round(Number(match[1]) * UNITS[match[2].toLowerCase()]);
+    return value >= 1 && value < 1e15 ? value : null;
+  }
+
+  function place(data, number) {
+    for (const trace of [...data].reverse()) {
+      const own = trace.uid === CHOSEN ? [] : trace.customdata || [];
+      const at = own.findIndex((one) => (Array.isArray(one) ? one[0] : one) === number);
+      if (at >= 0) return { x: [trace.x[at]], y: [trace.y[at]] };
+    }
+    return { x: [], y: [] };
+  }
+
+  let revision = 0;
+
+  function dressFront(search, fresh, figure) {
+    if (!figure || !figure.layout) return [none(), none(), none()];
+    const pairs = new URLSearchParams(search || "");
+    const meta = figure.layout.meta || {};
+    const budget = parseCount(pairs.get("budget") || "") || meta.budget;
+    const trial = pairs.get("trial");
+    const layout = { ...figure.layout, dragmode: coarse.matches ? false : "zoom" };
+    if (budget && layout.shapes && layout.shapes.length) {
+      const [line, ...others] = layout.shapes;
+      const xanchor = budget < meta.middle ? "left" : "right";
+      const label = { ...line.label, xanchor, text: `budget ${formatCount(budget)}` };
+      layout.shapes = [{ ...line, x0: budget, x1: budget, y0: 0, y1: 1, label }, ...others];
+      // A line that was dragged aslant or out of the plot is put straight again.
+      layout.editrevision = `${fresh} ${(revision += 1)}`;
+    }
+    const data = figure.data.map((trace) =>
+      trace.uid === CHOSEN
+        ? { ...trace, ...(trial === null ? { x: [], y: [] } : place(figure.data, Number(trial))) }
+        : trace,
+    );
+    return [{ ...figure, data, layout }, budget ? formatCount(budget) : "", LABELS[meta.x] || ""];
+  }
+
+  function moveBudget(relayout) {
+    const moved = relayout && relayout["shapes[0].x0"];
+    if (typeof moved !== "number" || !(moved >= 1)) return;
+    // Three digits are what a hand can aim at.
+    const size = 10 ** Math.max(0, Math.floor(Math.log10(moved)) - 2);
+    nas.navigate({ budget: Math.round(moved / size) * size }, true);
+  }
+
+  function typeBudget(text, figure) {
+    const input = document.getElementById("front-budget");
+    const value = parseCount(text || "");
+    if (input) input.setAttribute("aria-invalid", String(value === null && Boolean(text)));
+    if (value === null) return;
+    const meta = (figure && figure.layout && figure.layout.meta) || {};
+    const current = parseCount(new URLSearchParams(location.search).get("budget") || "");
+    // What the page wrote itself is no change, though it is rounded.
+    if (formatCount(current || meta.budget || 0) !== formatCount(value)) {
+      nas.navigate({ budget: value }, true);
+    }
+  }
+
+  Object.assign(nas, { dressFront, moveBudget, typeBudget, formatCount });
+})();
