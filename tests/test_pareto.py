@@ -8,12 +8,16 @@ from hypothesis.extra import numpy as hnp
 from optuna._hypervolume import compute_hypervolume
 
 from nas.pareto import (
+    additive_epsilon,
     cost_axes,
+    coverage,
     hypervolume,
     hypervolume_history,
     knee_index,
+    multiplicative_epsilon,
     nondominated,
     ranks,
+    scale_axes,
 )
 
 OBJECTIVES = st.integers(1, 4)
@@ -102,6 +106,95 @@ def test_the_history_ends_in_the_hypervolume_and_never_falls(values):
     each = [hypervolume(values[: end + 1], reference) for end in range(len(values))]
     assert history == pytest.approx(each, abs=1e-12)
     assert (np.diff(history) >= -1e-12).all()
+
+
+@given(points(objectives=st.integers(2, 3), high=20))
+@settings(max_examples=200, deadline=None)
+def test_the_front_with_ties_is_that_of_optuna(values):
+    from optuna.study._multi_objective import _is_pareto_front
+
+    known = np.isfinite(values).all(axis=1)
+    if known.any():
+        expected = _is_pareto_front(values[known], assume_unique_lexsorted=False)
+        assert nondominated(values)[known].tolist() == expected.tolist()
+    assert not nondominated(values)[~known].any()
+
+
+@given(points(GRID, st.integers(2, 3), low=1, high=20))
+@settings(max_examples=100, deadline=None)
+def test_the_hypervolume_with_ties_is_that_of_optuna(values):
+    reference = np.full(values.shape[1], 1.25)
+    inside = values[(values <= reference).all(axis=1)]
+    assert hypervolume(values, reference) == pytest.approx(compute_hypervolume(inside, reference))
+
+
+def finite_rows(values):
+    return values[np.isfinite(values).all(axis=1)]
+
+
+@given(points(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_coverage_is_that_of_brute_force(values, data):
+    other = data.draw(points(objectives=st.just(values.shape[1])))
+    ours, theirs = finite_rows(values), finite_rows(other)
+    covered = [any((row <= target).all() for row in ours) for target in theirs]
+    expected = np.mean(covered) if covered else np.nan
+    assert coverage(values, other) == pytest.approx(expected, nan_ok=True)
+
+
+@given(points(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_the_additive_epsilon_is_that_of_brute_force(values, data):
+    other = data.draw(points(objectives=st.just(values.shape[1])))
+    ours, theirs = finite_rows(values), finite_rows(other)
+    expected = np.nan
+    if len(ours) and len(theirs):
+        expected = max(min((row - target).max() for row in ours) for target in theirs)
+    assert additive_epsilon(values, other) == pytest.approx(expected, nan_ok=True)
+
+
+POSITIVE = st.floats(0.01, 2)
+
+
+@given(points(POSITIVE, low=1), st.data())
+@settings(max_examples=200, deadline=None)
+def test_the_multiplicative_epsilon_is_that_of_brute_force(values, data):
+    other = data.draw(points(POSITIVE, st.just(values.shape[1]), low=1))
+    expected = max(min((row / target).max() for row in values) for target in other)
+    assert multiplicative_epsilon(values, other) == pytest.approx(expected)
+    # Divided by that factor, every row of the other set is covered.
+    assert coverage(values / (expected * (1 + 1e-12)), other) == 1.0
+
+
+def test_factors_across_zero():
+    # Both have an error of 0: no factor is needed there, and 2 on the other axis.
+    assert multiplicative_epsilon([[0.0, 4.0]], [[0.0, 2.0]]) == 2.0
+    assert multiplicative_epsilon([[0.1, 4.0]], [[0.0, 2.0]]) == np.inf
+    assert np.isnan(multiplicative_epsilon([[np.nan, 1.0]], [[0.1, 2.0]]))
+    with pytest.raises(ValueError, match="at least 0, not -1"):
+        multiplicative_epsilon([[0.1, -1.0]], [[0.1, 2.0]])
+
+
+def test_axes_are_scaled_to_the_front():
+    front = [[0.5, 1e6], [0.1, 1e8]]
+    scaled = scale_axes([[0.3, 1e7], [0.1, 1e9], [np.nan, 1e6]], front, log_axes=(1,))
+    assert scaled[:2] == pytest.approx(np.array([[0.5, 0.5], [0.0, 1.5]]))
+    assert np.isnan(scaled[2]).all()
+    # Where the front agrees, the axis keeps its unit.
+    assert scale_axes([[0.3, 5.0]], [[0.2, 1.0], [0.2, 1.0]]) == pytest.approx(
+        np.array([[0.1, 4.0]])
+    )
+
+
+def test_a_million_points_in_little_memory():
+    random = np.random.default_rng(0)
+    values = random.random((1_000_000, 2))
+    front = np.flatnonzero(nondominated(values))
+    # Independently: sorted by the first axis, the running minimum of the second falls.
+    order = np.lexsort((values[:, 1], values[:, 0]))
+    second = values[order, 1]
+    before = np.concatenate([[np.inf], np.minimum.accumulate(second)[:-1]])
+    assert sorted(front) == sorted(order[second < before])
 
 
 def test_points_at_or_beyond_the_reference_add_nothing():

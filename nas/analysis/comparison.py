@@ -149,7 +149,8 @@ def significance_table(
     half: A. Vargha, H. Delaney, J. Educational and Behavioral Statistics 25(2), 2000),
     ``p_value``, ``p_adjusted``, ``verdict``.
     """
-    known = scores[scores[value].notna() & scores["run"].isin(list(groups))]
+    named = [run for run in groups if pairs is None or run in pairs]
+    known = scores[scores[value].notna() & scores["run"].isin(named)]
     labels = known["run"].map(groups)
     sign = -1.0 if value in SMALLER_IS_BETTER else 1.0
     rows = []

@@ -9,10 +9,12 @@ here is what a choice does **at equal cost**:
    among its inputs, and is never shuffled, so that no width is credited with what cost still
    explains. An inactive choice takes its most frequent active value, so that it says nothing
    about which others are active.
-3. A choice's importance is how much of the rest's variance the forest loses on trials that it has
-   not seen when the choice is shuffled among the trials where it is active (permutation
-   importance, L. Breiman, "Random forests", Machine Learning 45, 2001; on held-out folds, as
-   scikit-learn advises).
+3. On trials that it has not seen, the forest's squared error grows when a choice is shuffled among
+   the trials where it is active (permutation importance, L. Breiman, "Random forests", Machine
+   Learning 45, 2001; on held-out folds, as scikit-learn advises). **Half of that growth over the
+   rest's variance** is the importance: for a choice of additive effect the growth is twice the
+   variance that it causes (B. Gregorutti, B. Mialon, P. Saint-Pierre, Statistics and Computing
+   27, 2017, proposition 1), so the half is its share.
 
 The interval is a 95 % percentile bootstrap over trials of the mean loss; that the forest itself
 would have been another one with other trials is in it only as far as folds are repeated. Choices
@@ -59,8 +61,8 @@ def importance_table(
 ) -> pd.DataFrame:
     """The choices by what they mean for the error at equal ``cost``, the most important first.
 
-    Columns: ``choice`` (or the kind), ``importance`` (share of the variance at equal cost that is
-    lost without it, on unseen trials; may fall below 0 by chance), ``low``, ``high`` (95 %),
+    Columns: ``choice`` (or the kind), ``importance`` (its share of the variance at equal cost, by
+    unseen trials; may fall below 0 by chance), ``low``, ``high`` (95 %),
     ``active`` (trials where it is), ``values`` (different ones among them), and the same in every
     row: ``trials``, ``cost_r2`` (share of the error's variance that cost explains), ``forest_r2``
     (share of the rest that the forest explains on unseen trials; near 0 no row means much).
@@ -75,7 +77,7 @@ def importance_table(
     if variance <= 1e-18:
         return pd.DataFrame(columns=COLUMNS)
     losses, forest_r2 = _losses(data, rest, seed)
-    shares = losses / variance
+    shares = losses / (2 * variance)
     low, high = _bootstrap(shares, seed)
     rows = [
         (name, shares[:, index].mean(), low[index], high[index], active, values)
