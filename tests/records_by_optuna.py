@@ -25,8 +25,11 @@ STATES = {
 
 def tables_by_optuna(run: Run) -> dict[str, pd.DataFrame]:
     """The three tables of a run, by their names."""
-    study = optuna.load_study(study_name=run.name, storage=run.url)
+    storage = optuna.storages.RDBStorage(run.url)
+    study = optuna.load_study(study_name=run.name, storage=storage)
     trials = study.get_trials(deepcopy=False)
+    storage.remove_session()
+    storage.engine.dispose()
     return {
         "trials": _frame([_trial(run, trial) for trial in trials], TRIAL_COLUMNS),
         "curves": _frame([row for trial in trials for row in _curve(trial)], CURVE_COLUMNS),

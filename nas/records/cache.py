@@ -47,7 +47,7 @@ class Witness:
     """The trial of a segment that ended last, as the storage has it.
 
     Finished trials never change and are never taken out one by one. So if this one is the same in
-    the storage, those that were read before it are as well.
+    the storage, those that were read before it are as well. ``digest`` is of its attributes.
     """
 
     trial_id: int
@@ -55,6 +55,7 @@ class Witness:
     state: str
     started: str
     finished: str
+    digest: str
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,15 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from nas.records import schema
 from nas.records.stored import Location, cause
 
 LOCK_SECONDS = 5.0
 """How long a read waits for a SQLite file that another program has locked."""
+
+
+_SHOWN = 3
+"""Missing columns that are named."""
 
 
 class Database:
@@ -56,7 +61,22 @@ class Database:
                 f"the database is locked: another program has kept it for more than "
                 f"{LOCK_SECONDS:g} seconds; try again when it is done"
             )
-        return text
+        return text + self._missing()
+
+    def _missing(self) -> str:
+        """What the storage lacks of Optuna's tables, as the end of a sentence."""
+        try:
+            with self._engine.connect() as connection:
+                missing = schema.missing_columns(connection)
+        except SQLAlchemyError:
+            return ""
+        if not missing:
+            return ""
+        more = "" if len(missing) <= _SHOWN else f" and {len(missing) - _SHOWN} more"
+        return (
+            f"; its tables are not those of Optuna 3.2 to 5: there is no "
+            f"{', '.join(missing[:_SHOWN])}{more}"
+        )
 
 
 def _engine(location: Location) -> sqlalchemy.Engine:

