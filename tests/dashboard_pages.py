@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+import time
 
 import waitress
 
 from nas.dashboard import Source, create_app
 from nas.dashboard.security import Access
 
-SECONDS = 20_000
+SECONDS = int(os.environ.get("NAS_T","20000"))
 """Milliseconds that a busy machine may take to show something."""
 
 
@@ -91,6 +93,13 @@ class Visit:
         self.page.mouse.move(*place)
         self.page.mouse.click(*place)
         self.page.wait_for_url(re.compile(rf"[?&]trial={number}\b"))
+
+    def until(self, expression):
+        """Wait until JavaScript says yes; the page forbids the evaluation of Playwright's own."""
+        end = time.monotonic() + SECONDS / 1000
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, f"never true: {expression}"
+            self.page.wait_for_timeout(50)
 
     def width(self):
         """How wide the page's content is; more than the screen scrolls sideways."""

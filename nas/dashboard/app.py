@@ -126,19 +126,17 @@ def _add_routes(app: Dash, source: Source) -> None:
     def status() -> Response:
         """What is new, for the page to decide whether to ask for more."""
         state = read_state(request.args.get("path"), request.query_string.decode(), source.names)
-        names = source.names if state.view == "compare" else [state.run]
-        snapshots = [source.snapshot(name) for name in names]
         own = source.snapshot(state.run)
-        is_live = any(snapshot.is_live for snapshot in snapshots)
-        waits = any(snapshot.loading for snapshot in snapshots)
+        # Comparing shows other runs, too; those that nobody looks at keep their version.
+        names = source.names if state.view == "compare" else [state.run]
         return jsonify(
-            version=" ".join(snapshot.version for snapshot in snapshots),
+            version=" ".join(map(source.version, names)),
             words=_status_words(own),
             state="error" if own.error else "on" if own.is_live else "still",
             error=own.error
             and f"Run {own.name} cannot be read just now: {own.error}. "
             f"What is shown was read before; the page goes on trying.",
-            seconds=SECONDS if is_live or waits else IDLE_SECONDS,
+            seconds=IDLE_SECONDS if not (own.is_live or own.loading) else SECONDS,
             runs=run_options(source),
         )
 

@@ -1,8 +1,8 @@
 """The only part of the dashboard that reads runs: frames as they were a moment ago.
 
-A :class:`Source` looks at its runs every second or so, in one thread for all who look at the page,
-and reads a run again where something changed. A run that cannot be read just now (its file gone,
-its database locked or away) keeps the last good frames, with the error beside them.
+A :class:`Source` looks every second or so at the runs that somebody looks at, in a thread a run
+for all who look, and reads what changed. A run that cannot be read just now (its file gone, its
+database locked or away) keeps the last good frames, with the error beside them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pandas as pd
 from nas.records import (
     CURVE_COLUMNS,
     TRIAL_COLUMNS,
+    Location,
     Run,
     RunSettings,
     driver_of,
@@ -32,6 +33,12 @@ SECONDS = 1.0
 
 FIRST_WAIT = 2.0
 """Seconds that a request waits for the first reading of a run before it says so."""
+
+LIVE_SECONDS = 60.0
+"""After a change, while a run counts as live though its driver is on another machine."""
+
+FORGOTTEN_SECONDS = 900.0
+"""After which a run that nobody asked for is not looked at any more, until somebody does."""
 
 T = TypeVar("T")
 
@@ -91,6 +98,10 @@ class Snapshot:
             result: T = self._computed[key]
             return result
 
+    def has(self, key: Any) -> bool:
+        """Whether that was computed for this version already."""
+        return key in self._computed
+
     def but(self, version: str, *, error: str | None, is_live: bool) -> Snapshot:
         """The same frames under another version, with an error or without."""
         other = Snapshot(self.name, self.run, version, is_live=is_live, error=error)
@@ -121,9 +132,14 @@ class _Watched:
     def __init__(self, name: str, run: Run, versions: Callable[[], str]) -> None:
         self.name, self._run, self._versions = name, run, versions
         self._mark: object = None
+        self._seen = ""
+        self._changed = -LIVE_SECONDS
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self.first = threading.Event()
+        self.asked = time.monotonic()
         self.snapshot = Snapshot(name, run, versions(), loading="reading the trials")
+        run.progress = self._tell
 
     def look(self) -> None:
         """Read the run again if it has changed; what goes wrong is kept beside the old frames."""
@@ -135,39 +151,68 @@ class _Watched:
             finally:
                 self.first.set()
 
+    def watch(self, seconds: float, stop: threading.Event) -> None:
+        """Look again and again, in a thread of its own, which is started once."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._watch, args=(seconds, stop), name=f"run {self.name}", daemon=True
+                )
+                self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread to end."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _watch(self, seconds: float, stop: threading.Event) -> None:
+        while not stop.is_set():
+            begun = time.monotonic()
+            if begun - self.asked < FORGOTTEN_SECONDS:
+                self.look()
+            # Where reading is slow, half of the time is left to those who ask.
+            stop.wait(max(seconds, time.monotonic() - begun))
+
     def _look(self) -> None:
-        is_live = driver_of(self._run) is not None
-        mark = (_mark(self._run), is_live)
-        if mark == self._mark and self.snapshot.error is None:
-            return
-        run = self._run.refresh()
+        driver = driver_of(self._run)
+        mark = (_stats(self._run), driver)
+        is_quiet = self._mark == mark and mark[0] is not None and self.snapshot.error is None
+        if not is_quiet:
+            run = self._run.refresh()
+            if run.version != self._seen or self.snapshot.error is not None:
+                self._take(run, driver is not None)
+            self._mark = mark
+        is_live = driver is not None or time.monotonic() - self._changed < LIVE_SECONDS
+        if is_live != self.snapshot.is_live:
+            self.snapshot = self.snapshot.but(self._versions(), error=None, is_live=is_live)
+
+    def _take(self, run: Run, is_live: bool) -> None:
         fresh = Snapshot(self.name, run, self._versions(), is_live=is_live)
         # Read here, not in the request: whoever looks at the page finds the frames ready.
-        _ = fresh.trials, fresh.curves
-        if "_choices" in self.snapshot._computed:
+        _ = fresh.trials, fresh.curves, run.rejections, run.ended, run.given_up_seconds
+        if self.snapshot.has("_choices"):
             _ = fresh.choices
-        self._run, self._mark, self.snapshot = run, mark, fresh
+        if self._seen and run.version != self._seen:
+            self._changed = time.monotonic()
+            fresh.is_live = True
+        self._run, self._seen, self.snapshot = run, run.version, fresh
 
     def _fail(self, error: str) -> None:
         if self.snapshot.error != error:
             old = self.snapshot
             self.snapshot = old.but(self._versions(), error=error, is_live=False)
 
+    def _tell(self, table: str, done: int, of: int) -> None:
+        if self.snapshot.loading:
+            self.snapshot.loading = f"reading {table}: {done:,} of {of:,}"
 
-def _mark(run: Run) -> object:
-    """Something that differs once the run's storage has been written to."""
-    database = Path(run.path) / "study.db"
-    if run.url.startswith("sqlite") and database.is_file():
-        return [_stat(database), _stat(database.with_name("study.db-wal"))]
-    rows = run._query(
-        "SELECT t.state, COUNT(*), MAX(t.trial_id), MAX(t.datetime_complete) FROM trials t "
-        "WHERE t.study_id = :study GROUP BY t.state"
-    )
-    written = run._query(
-        "SELECT COUNT(*), SUM(LENGTH(a.value_json)) FROM trial_user_attributes a "
-        "JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = :study"
-    )
-    return [sorted(map(str, rows)), str(written)]
+
+def _stats(run: Run) -> object:
+    """Size and time of a SQLite run's files, which change with it; None for a server."""
+    database = Location(run.url, run.name, run.path).database
+    if database is None:
+        return None
+    return [_stat(database.with_name(database.name + end)) for end in ("", "-wal", "-journal")]
 
 
 def _stat(path: Path) -> tuple[int, int]:
@@ -195,6 +240,7 @@ class Source:
         self._watched: dict[str, _Watched] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._is_watching = False
         for run in runs:
             self._add(run)
 
@@ -204,43 +250,47 @@ class Source:
         return tuple(self._watched)
 
     def snapshot(self, name: str) -> Snapshot:
-        """The run of that name as last seen.
+        """The run of that name as last seen; from now on it is looked at.
 
         Raises:
             KeyError: there is no such run.
         """
         watched = self._watched[name]
-        if self._thread is None:
+        watched.asked = time.monotonic()
+        if not self._is_watching:
             watched.look()
         else:
+            watched.watch(self._seconds, self._stop)
             watched.first.wait(FIRST_WAIT)
         return watched.snapshot
 
+    def version(self, name: str) -> str:
+        """The version of a run as last seen, without looking at it.
+
+        Raises:
+            KeyError: there is no such run.
+        """
+        return self._watched[name].snapshot.version
+
     def start(self) -> None:
-        """Look at the runs in a thread from now on, until :meth:`stop`."""
-        self._thread = threading.Thread(target=self._watch, name="runs", daemon=True)
-        self._thread.start()
+        """Look at the runs in threads from now on, until :meth:`stop`."""
+        self._is_watching = True
+        if self._results is not None:
+            self._thread = threading.Thread(target=self._find, name="runs", daemon=True)
+            self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._stop.set()
+        for watched in self._watched.values():
+            watched.join(10)
         if self._thread is not None:
             self._thread.join(10)
-            self._thread = None
 
-    def refresh(self) -> None:
-        """Look at all runs once, here and now."""
-        if self._results is not None:
+    def _find(self) -> None:
+        while not self._stop.wait(2 * self._seconds):
+            assert self._results is not None
             self._find_new(self._results)
-        for watched in list(self._watched.values()):
-            watched.look()
-
-    def _watch(self) -> None:
-        while not self._stop.is_set():
-            begun = time.monotonic()
-            self.refresh()
-            # Where reading is slow, half of the time is left to those who ask.
-            self._stop.wait(max(self._seconds, time.monotonic() - begun))
 
     def _find_new(self, results: Path) -> None:
         known = {watched.snapshot.run.path.resolve() for watched in self._watched.values()}
@@ -254,4 +304,5 @@ class Source:
 
     def _add(self, run: Run) -> None:
         name = run.name if run.name not in self._watched else f"{run.name} ({run.path})"
-        self._watched[name] = _Watched(name, run, self._versions)
+        # Those who ask go through the names while others join: the old ones stay as they are.
+        self._watched = {**self._watched, name: _Watched(name, run, self._versions)}

@@ -164,7 +164,7 @@ def peers(front_rows: pd.DataFrame, table: pd.DataFrame, number: int) -> list[in
     The nearest in MACs come first; those that failed have nothing to compare.
     """
     cost = table.set_index("number")["macs"]
-    distance = np.log(np.maximum(cost, 1) / max(int(cost[number]), 1)).abs()
+    distance = (np.log(cost.clip(lower=1)) - np.log(max(int(cost[number]), 1))).abs()
     near = distance.drop(number).sort_values(kind="stable").index
     on_front = set(front_rows["number"])
     is_failed = set(table.loc[table["standing"] == "failed", "number"])
