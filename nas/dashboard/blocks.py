@@ -13,7 +13,7 @@ from dash.development.base_component import Component
 
 Child: TypeAlias = str | Component | Sequence[str | Component] | None
 
-GRAPH = {
+GRAPH: Any = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "svg"},
@@ -31,7 +31,8 @@ def card(title: str, *children: Child, note: str = "", **more: Any) -> html.Sect
     head: list[Any] = [html.H3(title)]
     if note:
         head.append(html.P(note, className="lead"))
-    return html.Section([*head, *children], className="card", **more)
+    head += children
+    return html.Section(head, className="card", **more)
 
 
 def figure(name: str, label: str, kind: str = "plot", **more: Any) -> html.Div:

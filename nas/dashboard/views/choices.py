@@ -1,19 +1,581 @@
-"""The view ``choices``: not built yet."""
+"""What the search learnt about its choices: what matters, what goes with what, what survives."""
 
 from __future__ import annotations
 
-from dash import Dash
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import pandas as pd
+from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
+from dash.exceptions import PreventUpdate
 
-from nas.dashboard.shell import empty_view
-from nas.dashboard.source import Source
-from nas.dashboard.state import VIEWS, State
+from nas.analysis.along_front import (
+    branch_shares_table,
+    front_parts,
+    reduction_places_table,
+    survival_table,
+)
+from nas.analysis.choice_figures import (
+    branch_shares_figure,
+    importance_figure,
+    reductions_figure,
+    survival_figure,
+)
+from nas.analysis.figures import percent
+from nas.analysis.parallel import parallel_table
+from nas.analysis.structure import branches_table, reductions_table
+from nas.cost import COST_LABELS, COSTS
+from nas.dashboard.address import bind_parameter, select_on_click, watch
+from nas.dashboard.blocks import card, count_of, figure, switch
+from nas.dashboard.brush import PATTERN, Brush, column_words, read_brush
+from nas.dashboard.importances import MIN_TRIALS, Importances
+from nas.dashboard.parallel_brush import brushed_figure, drawn_lines
+from nas.dashboard.seen import LOOK, Seen, see
+from nas.dashboard.source import Snapshot, Source
+from nas.dashboard.state import VIEWS, declare, read_state
+from nas.dashboard.state import State as Address
+from nas.dashboard.strict_plotly import serve_strict_plotly
+from nas.dashboard.views.front import front, standings
+from nas.quantities import format_count
+
+declare("brush", PATTERN)
+declare("axes", r"[A-Za-z0-9_.\-~,%]{1,1500}")
+declare("importance", "place")
+
+NUMBERS = (*COSTS, "error")
+AXES = 6
+"""Choices that have an axis unless others are asked for: the most important ones."""
+
+MAX_AXES = 12
+MAX_READ = 3000
+"""Networks whose descriptions are read for branches, beside the front: some 0.2 ms each."""
+
+MAX_NAMED = 12
+"""Passing trials of the front that are named one by one."""
 
 
-def layout(state: State) -> Component:
+def layout(state: Address) -> Component:
     """The view's components, empty."""
-    return empty_view(VIEWS[state.view], "To come.")
+    return html.Div(
+        [
+            html.H2(VIEWS["choices"], className="sr"),
+            dcc.Store(id="choices-about"),
+            dcc.Store(id="choices-brush"),
+            _parallel_card(),
+            html.Div(
+                [
+                    card(
+                        "What matters at equal cost",
+                        html.Div(
+                            switch(
+                                "choices-importance-by",
+                                "of each",
+                                {"kind": "choice, all places pooled", "place": "place by itself"},
+                                state.more.get("importance", "kind"),
+                            ),
+                            className="controls",
+                        ),
+                        figure("choices-importance", "Importance of choices", "plot tall"),
+                        html.P(
+                            "Being computed ...", id="choices-importance-note", className="note"
+                        ),
+                        note="How much of the error that cost leaves unexplained goes with each "
+                        "choice, on trials held out, with 95 % intervals.",
+                    ),
+                    html.Div(
+                        [
+                            card(
+                                "Which branches survive",
+                                figure("choices-survival", "Branches tried and on the front"),
+                                html.P(id="choices-survival-note", className="note"),
+                                note="Networks with such a branch: among all that were tried, "
+                                "and on the front.",
+                            ),
+                            card(
+                                "What cells put out, along the front",
+                                figure(
+                                    "choices-shares", "Share of channels by branch", "plot short"
+                                ),
+                                note="The share of each kind of branch in the channels of cells, "
+                                "from the cheaper to the dearer end of the front.",
+                            ),
+                        ]
+                    ),
+                ],
+                className="pair",
+            ),
+            card(
+                "Where reductions went",
+                figure("choices-reductions", "Places of reductions on the front", "plot rows"),
+                html.P(id="choices-reductions-note", className="note"),
+                note="A row is a network of the front, the cheapest on top: a mark is where its "
+                "maps are halved, and the line ends with its last cell.",
+            ),
+        ],
+        className="choices-view",
+    )
+
+
+def _parallel_card() -> Component:
+    return card(
+        "Trials by their choices",
+        html.Div(
+            [
+                html.Div(
+                    [
+                        html.Label("axes", htmlFor="choices-axes", className="label"),
+                        dcc.Dropdown(
+                            id="choices-axes",
+                            multi=True,
+                            placeholder="the most important ones; choose others",
+                            className="wide-choice",
+                        ),
+                    ],
+                    className="control grow",
+                ),
+            ],
+            className="controls",
+        ),
+        html.Div(
+            figure("choices-parallel", "Parallel coordinates of trials", "plot parallel"),
+            className="scroll",
+        ),
+        html.Div(id="choices-passing", className="passing", role="status"),
+        html.Details(
+            [
+                html.Summary("Filter without drawing"),
+                html.Div(
+                    [
+                        html.Div(
+                            [
+                                html.Label("of", htmlFor="choices-rule-name", className="label"),
+                                dcc.Dropdown(
+                                    id="choices-rule-name",
+                                    placeholder="a choice, cost or the error",
+                                    className="wide-choice",
+                                ),
+                            ],
+                            className="control grow",
+                        ),
+                        html.Div(
+                            [
+                                html.Label("only", htmlFor="choices-rule-words", className="label"),
+                                dcc.Dropdown(
+                                    id="choices-rule-words",
+                                    multi=True,
+                                    placeholder="values",
+                                    className="wide-choice",
+                                ),
+                            ],
+                            id="choices-rule-values",
+                            className="control grow",
+                        ),
+                        html.Div(
+                            [
+                                html.Label("from", htmlFor="choices-rule-low", className="label"),
+                                dcc.Input(id="choices-rule-low", type="text", maxLength=20),
+                                html.Label("to", htmlFor="choices-rule-high", className="label"),
+                                dcc.Input(id="choices-rule-high", type="text", maxLength=20),
+                                html.Span(id="choices-rule-unit", className="quiet"),
+                            ],
+                            id="choices-rule-range",
+                            className="control",
+                            hidden=True,
+                        ),
+                        html.Button("Apply", id="choices-rule-apply", type="button"),
+                        html.Span(id="choices-rule-error", className="quiet", role="alert"),
+                    ],
+                    className="controls",
+                ),
+            ]
+        ),
+        note="A line is a trial, blue ones the front. Drag along an axis to keep only trials that "
+        "pass there; the front and the table of trials follow.",
+    )
 
 
 def register(app: Dash, source: Source) -> None:
     """Add the view's callbacks."""
+    importances = Importances()
+    serve_strict_plotly(app.server)
+    bind_parameter(app, "choices-importance-by", "importance", "kind")
+    watch(app, "choices-about", ("run", "axes"))
+    select_on_click(app, "choices-reductions")
+    _register_moves(app)
+    _register_brush(app, source)
+    _register_rule(app, source)
+
+    @app.callback(
+        Output("choices-importance", "figure"),
+        Output("choices-importance-note", "children"),
+        Input("choices-importance-by", "value"),
+        Input("choices-about", "data"),
+        Input("version", "data"),
+        Input("theme", "data"),
+        State("address", "pathname"),
+        State("address", "search"),
+    )
+    def draw_importance(
+        by: object, about: object, version: object, theme: object, path: object, search: object
+    ) -> Any:
+        seen = see(source, "choices", path, search, theme)
+        table = importances.table(seen.snapshot, "choice" if by == "place" else "kind")
+        drawn = importance_figure(table, theme=seen.theme)
+        drawn.update_layout(uirevision=f"{seen.state.run} {by}")
+        if table.empty:
+            drawn = _blank(drawn)
+        return drawn, importance_words(table, seen.snapshot)
+
+    @app.callback(
+        Output("choices-parallel", "figure"),
+        Output("choices-axes", "options"),
+        Output("choices-rule-name", "options"),
+        Input("choices-about", "data"),
+        Input("choices-brush", "data"),
+        Input("version", "data"),
+        Input("theme", "data"),
+        State("address", "pathname"),
+        State("address", "search"),
+    )
+    def draw_parallel(
+        about: object, brush: object, version: object, theme: object, path: object, search: object
+    ) -> Any:
+        seen = see(source, "choices", path, search, theme)
+        names = choice_names(seen.snapshot)
+        axes = tuple(asked_axes(seen.state, names) or likely_axes(seen.snapshot, importances))
+        table = seen.snapshot.computed(
+            ("choices-lines", axes), lambda one: drawn_lines(lines_table(one, axes))
+        )
+        drawn = brushed_figure(table, brush_of(seen.state, seen.snapshot), theme=seen.theme)
+        if not drawn.data:
+            drawn = _blank(drawn, "No trial has an error yet.")
+        drawn.update_layout(uirevision=seen.state.run)
+        return drawn, names, [*NUMBERS[::-1], *names]
+
+    @app.callback(Output("choices-passing", "children"), *LOOK)
+    def show_passing(pathname: object, search: object, version: object, theme: object) -> Any:
+        seen = see(source, "choices", pathname, search, theme)
+        return passing_part(seen, brush_of(seen.state, seen.snapshot))
+
+    @app.callback(
+        Output("choices-survival", "figure"),
+        Output("choices-survival-note", "children"),
+        Output("choices-shares", "figure"),
+        Output("choices-reductions", "figure"),
+        Output("choices-reductions-note", "children"),
+        Input("choices-about", "data"),
+        Input("version", "data"),
+        Input("theme", "data"),
+        State("address", "pathname"),
+        State("address", "search"),
+    )
+    def draw_structure(
+        about: object, version: object, theme: object, path: object, search: object
+    ) -> Any:
+        seen = see(source, "choices", path, search, theme)
+        snapshot = seen.snapshot
+        places = snapshot.computed("choices-reductions", reduction_places)
+        drawn = [
+            survival_figure(snapshot.computed("choices-survival", survival), theme=seen.theme),
+            branch_shares_figure(snapshot.computed("choices-shares", shares), theme=seen.theme),
+            reductions_figure(places, theme=seen.theme),
+        ]
+        if front(snapshot).empty:
+            drawn = [_blank(one, "No trial is complete yet.") for one in drawn]
+        for one in drawn:
+            one.update_layout(uirevision=seen.state.run)
+        return drawn[0], read_words(snapshot), drawn[1], drawn[2], reduction_words(places)
+
+
+def _register_moves(app: Dash) -> None:
+    """What the page does alone: brushes and axes go into the address, and come from it."""
+    app.clientside_callback(
+        ClientsideFunction("choices", "writeBrush"),
+        Input("choices-parallel", "restyleData"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("choices", "readBrush"),
+        Output("choices-brush", "data"),
+        Input("address", "search"),
+        State("choices-brush", "data"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("choices", "readAxes"),
+        Output("choices-axes", "value"),
+        Input("address", "search"),
+        # A value that is not among the options would be dropped.
+        Input("choices-axes", "options"),
+        State("choices-axes", "value"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("choices", "writeAxes"),
+        Input("choices-axes", "value"),
+        prevent_initial_call=True,
+    )
+    app.clientside_callback(
+        ClientsideFunction("choices", "addRule"),
+        Output("choices-rule-error", "children"),
+        Input("choices-rule-apply", "n_clicks"),
+        State("choices-rule-name", "value"),
+        State("choices-rule-words", "value"),
+        State("choices-rule-low", "value"),
+        State("choices-rule-high", "value"),
+        prevent_initial_call=True,
+    )
+
+
+def _register_brush(app: Dash, source: Source) -> None:
+    @app.callback(
+        Output("brush", "data"),
+        Input("address", "search"),
+        Input("version", "data"),
+        State("brush", "data"),
+    )
+    def follow(search: object, version: object, held: object) -> Any:
+        """Which trials pass the brush in the address: other views dim the rest."""
+        state = read_state("/choices", search, source.names)
+        if not state.run or "brush" not in state.more:
+            return no_update if held is None else None
+        snapshot = source.snapshot(state.run)
+        brush = brush_of(state, snapshot)
+        if not brush:
+            return no_update if held is None else None
+        fresh = {"run": state.run, "numbers": passing(snapshot, brush)["number"].tolist()}
+        return no_update if fresh == held else fresh
+
+
+def _register_rule(app: Dash, source: Source) -> None:
+    @app.callback(
+        Output("choices-rule-words", "options"),
+        Output("choices-rule-words", "value"),
+        Output("choices-rule-values", "hidden"),
+        Output("choices-rule-range", "hidden"),
+        Output("choices-rule-unit", "children"),
+        Input("choices-rule-name", "value"),
+        State("address", "search"),
+    )
+    def offer(name: object, search: object) -> Any:
+        """The values that a choice has, or fields for the ends of a number."""
+        state = read_state("/choices", search, source.names)
+        if not state.run:
+            raise PreventUpdate
+        if name in NUMBERS:
+            unit = "percent" if name == "error" else COST_LABELS[str(name)]
+            return [], [], True, False, unit
+        snapshot = source.snapshot(state.run)
+        if name not in choice_names(snapshot):
+            return [], [], False, True, ""
+        words = column_words(snapshot.choices[name]).value_counts()
+        return sorted(words.index, key=_word_order), [], False, True, ""
+
+
+def _word_order(text: str) -> tuple[bool, float, str]:
+    try:
+        return (False, float(text), text)
+    except ValueError:
+        return (True, 0.0, text)
+
+
+def choice_names(snapshot: Snapshot) -> list[str]:
+    """The choices of the run's space that differ between its trials."""
+    names: list[str] = snapshot.computed(
+        "choices-names",
+        lambda one: [
+            str(name)
+            for name in one.choices.columns
+            if name != "number" and one.choices[name].nunique(dropna=False) > 1
+        ],
+    )
+    return names
+
+
+def asked_axes(state: Address, names: Sequence[str]) -> list[str]:
+    """The choices that the address names, as far as there are such."""
+    asked = [unquote(name) for name in state.more.get("axes", "").split(",")]
+    return [name for name in dict.fromkeys(asked) if name in names][:MAX_AXES]
+
+
+def likely_axes(snapshot: Snapshot, importances: Importances) -> list[str]:
+    """The most important choices; without importances those that are active in most trials."""
+    ranked = importances.table(snapshot, "choice")["choice"].tolist()
+    if not ranked:
+        active = snapshot.choices[choice_names(snapshot)].notna().sum()
+        ranked = active.sort_values(ascending=False, kind="stable").index.tolist()
+    return [str(name) for name in ranked[:AXES]]
+
+
+def lines_table(snapshot: Snapshot, axes: Sequence[str]) -> pd.DataFrame:
+    """The run's ``parallel_table`` of some choices."""
+    return parallel_table(
+        snapshot.trials, snapshot.choices, snapshot.objectives, columns=axes, curves=snapshot.curves
+    )
+
+
+def brush_of(state: Address, snapshot: Snapshot) -> Brush:
+    """The brush in the address, as far as this run has what it names."""
+    text = state.more.get("brush", "")
+    return read_brush(text, choice_names(snapshot), NUMBERS) if text else Brush({}, {})
+
+
+def passing(snapshot: Snapshot, brush: Brush) -> pd.DataFrame:
+    """The trials that pass, a row each as in ``trials_table``, by their last error seen."""
+    table = standings(snapshot)
+    table = table.assign(error=table["shown_error"])
+    if brush.words:
+        wanted = ["number", *(name for name in brush.words if name in snapshot.choices.columns)]
+        table = table.merge(snapshot.choices[wanted], on="number", how="left")
+    return table[brush.passing(table)].reset_index(drop=True)
+
+
+def passing_part(seen: Seen, brush: Brush) -> Component | None:
+    """What the brush says, rule by rule, and how many trials pass it."""
+    if not brush:
+        return None
+    table = passing(seen.snapshot, brush)
+    few = table[table["standing"] == "front"]
+    total = len(seen.snapshot.trials)
+    rules = [
+        html.Li(
+            [
+                words,
+                dcc.Link(
+                    "\N{MULTIPLICATION SIGN}",
+                    href=_with_brush(seen.state, brush.without(name)),
+                    className="away",
+                    title=f"Without this: {name}",
+                ),
+            ],
+            className="rule",
+        )
+        for name, words in rule_words(brush).items()
+    ]
+    links = [
+        dcc.Link(str(number), href=seen.state.href(view="architecture", trial=int(number)))
+        for number in few["number"].head(MAX_NAMED)
+    ]
+    named_ones: list[Any] = []
+    for link in links:
+        named_ones += [", " if named_ones else ": trials " if len(links) > 1 else ": trial ", link]
+    if len(few) > MAX_NAMED:
+        named_ones.append(f" and {len(few) - MAX_NAMED:,} more")
+    return html.Div(
+        [
+            html.Ul([*rules, html.Li(dcc.Link("clear all", href=_with_brush(seen.state, None)))]),
+            html.P(
+                [
+                    html.Strong(f"{len(table):,} of {count_of(total, 'trial')}"),
+                    f" pass, {len(few):,} of them on the front",
+                    *named_ones,
+                    ". ",
+                    dcc.Link("See them on the front", href=seen.state.href(view="front")),
+                ]
+            ),
+        ],
+    )
+
+
+def rule_words(brush: Brush) -> dict[str, str]:
+    """Each rule of a brush in words."""
+    words = {name: f"{name}: {' or '.join(few)}" for name, few in brush.words.items()}
+    for name, (low, high) in brush.ranges.items():
+        if name == "error":
+            words[name] = f"error: {percent(low)} to {percent(high)}"
+        else:
+            words[name] = f"{COST_LABELS[name]}: {format_count(low)} to {format_count(high)}"
+    return words
+
+
+def _with_brush(state: Address, brush: Brush | None) -> str:
+    more = {name: text for name, text in state.more.items() if name != "brush"}
+    text = brush.to_text() if brush else ""
+    return state.href(more={**more, "brush": text} if text else more)
+
+
+def read_numbers(snapshot: Snapshot) -> pd.Series:
+    """The trials whose descriptions are read: the front, and the others as far as there is room."""
+    trials = standings(snapshot)
+    is_front = trials["standing"] == "front"
+    others = trials.loc[~is_front, "number"]
+    if len(others) > MAX_READ:
+        others = others.sample(MAX_READ, random_state=0)
+    chosen: pd.Series = pd.concat([trials.loc[is_front, "number"], others]).sort_values()
+    return chosen
+
+
+def _branches(snapshot: Snapshot) -> pd.DataFrame:
+    def read(one: Snapshot) -> pd.DataFrame:
+        wanted = one.trials["number"].isin(read_numbers(one)) & (one.trials["architecture"] != "")
+        return branches_table(one.trials[wanted])
+
+    table: pd.DataFrame = snapshot.computed("choices-branches", read)
+    return table
+
+
+def survival(snapshot: Snapshot) -> pd.DataFrame:
+    """The run's ``survival_table``, over the networks that are read."""
+    return survival_table(_branches(snapshot), snapshot.trials, snapshot.objectives)
+
+
+def shares(snapshot: Snapshot) -> pd.DataFrame:
+    """The run's ``branch_shares_table``."""
+    return branch_shares_table(_branches(snapshot), front_parts(front(snapshot)))
+
+
+def reduction_places(snapshot: Snapshot) -> pd.DataFrame:
+    """The front's ``reduction_places_table``."""
+    trials = snapshot.trials
+    on_front = trials[trials["number"].isin(front(snapshot)["number"])]
+    return reduction_places_table(reductions_table(on_front), standings(snapshot))
+
+
+def importance_words(table: pd.DataFrame, snapshot: Snapshot) -> str:
+    """Of what the table was made, and how much it explains: whether to trust its order."""
+    complete = int((snapshot.trials["state"] == "complete").sum())
+    if table.empty:
+        if complete < MIN_TRIALS:
+            return f"Needs {MIN_TRIALS} complete trials to say anything; there are {complete}."
+        return "All complete trials have the same error: there is nothing to explain."
+    row = table.iloc[0]
+    explained = max(float(row["forest_r2"]), 0.0)
+    trust = (
+        " That is little: take the order as a hint, not as a finding." if explained < 0.2 else ""
+    )
+    return (
+        f"Of {int(row['trials']):,} complete trials. Cost alone explains "
+        f"{percent(float(row['cost_r2']))} of the error's variance, the choices "
+        f"{percent(explained)} of the rest, on trials held out.{trust}"
+    )
+
+
+def read_words(snapshot: Snapshot) -> str:
+    """Of how many networks the branches were read."""
+    count, total = len(read_numbers(snapshot)), len(snapshot.trials)
+    if count == total:
+        return ""
+    return f"Read from the front and {MAX_READ:,} other trials, drawn from {total:,}."
+
+
+def reduction_words(places: pd.DataFrame) -> str:
+    """What the front agrees on, if it does."""
+    if places.empty:
+        return ""
+    counts = places.drop_duplicates("number").merge(
+        places.groupby("number").size().rename("marks"), on="number"
+    )["marks"]
+    kinds = places["kind"].value_counts()
+    most = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    few, many = int(counts.min()), int(counts.max())
+    span = f"{few}" if few == many else f"{few} to {many}"
+    return f"{span} reductions a network of {count_of(len(counts), 'network')}: {most}."
+
+
+def _blank(drawn: Any, words: str = "") -> Any:
+    """A figure without data: no axes, and a word in the middle."""
+    drawn.update_xaxes(visible=False)
+    drawn.update_yaxes(visible=False)
+    note = {"text": words, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5}
+    return drawn.update_layout(annotations=[note] if words else [])

@@ -1,0 +1,50 @@
+/* The view of trials: rows are read anew where the run changed; the chosen row and the columns stand
+   in the address (nas/dashboard/views/trials.py). */
+(() => {
+  "use strict";
+
+  const none = () => window.dash_clientside.no_update;
+  const quoted = (text) =>
+    encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
+  let about = null;
+
+  /* Where other rows are meant, the grid begins at the top; where they only grew, it stays. */
+  function readAnew(now) {
+    const api = window.dash_ag_grid && window.dash_ag_grid.getApi("trials-grid");
+    if (!api || api.isDestroyed()) return none();
+    const text = JSON.stringify(now);
+    if (text === about) api.refreshInfiniteCache();
+    else {
+      api.purgeInfiniteCache();
+      if (about !== null) api.ensureIndexVisible(0, "top");
+    }
+    about = text;
+    return none();
+  }
+
+  function chooseRow(rows) {
+    if (rows && rows.length && Number.isInteger(rows[0].number)) {
+      window.dash_clientside.nas.navigate({ trial: rows[0].number }, true);
+    }
+  }
+
+  function readColumns(search, options, shown) {
+    if (!options || !options.length) return none();
+    const text = new URLSearchParams(search || "").get("columns") || "";
+    let names = [];
+    try {
+      names = text.split(",").filter(Boolean).map(decodeURIComponent);
+    } catch {
+      /* a broken link shows the usual columns */
+    }
+    return JSON.stringify(names) === JSON.stringify(shown || []) ? none() : names;
+  }
+
+  function writeColumns(names) {
+    window.dash_clientside.nas.navigate({ columns: (names || []).map(quoted).join(",") || null }, true);
+  }
+
+  window.dash_clientside = Object.assign({}, window.dash_clientside, {
+    trials: { readAnew, chooseRow, readColumns, writeColumns },
+  });
+})();

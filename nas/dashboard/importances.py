@@ -1,0 +1,52 @@
+"""Importances that outlive a snapshot: they take seconds, and a search changes every second."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Literal
+
+import pandas as pd
+
+from nas.analysis.importance import MIN_TRIALS, importance_table
+from nas.dashboard.source import Snapshot
+
+GROWTH = 1.1
+"""A table is made anew once there are this many times the complete trials it was made of."""
+
+MAX_TABLES = 32
+
+By = Literal["choice", "kind"]
+
+
+class Importances:
+    """The latest importance table of each run, made by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: OrderedDict[tuple[str, str], tuple[int, pd.DataFrame]] = OrderedDict()
+
+    def table(self, snapshot: Snapshot, by: By) -> pd.DataFrame:
+        """The ``importance_table`` of about what the snapshot has; its ``trials`` says of how many.
+
+        Not computed through the snapshot: whoever asks for another table would wait for this.
+        """
+        complete = int((snapshot.trials["state"] == "complete").sum())
+        # A run that was begun anew under its name is another one.
+        key = (f"{snapshot.name} {snapshot.settings.created}", by)
+        with self._lock:
+            made = self._made.get(key)
+            if made is not None and made[0] <= complete < max(made[0], 1) * GROWTH:
+                return made[1]
+            if complete < MIN_TRIALS:
+                table = importance_table(snapshot.trials.iloc[:0], pd.DataFrame({"number": []}))
+            else:
+                cost = next((one for one in snapshot.objectives if one != "error"), "macs")
+                table = importance_table(snapshot.trials, snapshot.choices, cost=cost, by=by)
+            self._made[key] = (complete, table)
+            while len(self._made) > MAX_TABLES:
+                self._made.popitem(last=False)
+            return table
+
+
+__all__ = ["MIN_TRIALS", "Importances"]
