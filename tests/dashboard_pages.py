@@ -12,7 +12,7 @@ import waitress
 from nas.dashboard import Source, create_app
 from nas.dashboard.security import Access
 
-SECONDS = int(os.environ.get("NAS_T","20000"))
+SECONDS = int(os.environ.get("NAS_T", "20000"))
 """Milliseconds that a busy machine may take to show something."""
 
 
@@ -110,5 +110,5 @@ class Visit:
         outside = [
             u for u in self.requests if not u.startswith((self.served.url, "data:", "blob:"))
         ]
-        assert outside == []
-        assert self.complaints == []
+        assert not outside, outside
+        assert not self.complaints, self.complaints

@@ -1,11 +1,9 @@
 """Few enough marks to draw: of many trials that lie over one another one is kept.
 
-Nothing that one looks for is dropped: the front, presets and whatever is named stay.
+Nothing that one looks for is dropped: the front and presets stay.
 """
 
 from __future__ import annotations
-
-from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -17,22 +15,20 @@ LIMIT = 4000
 _DECADE_CELLS, _ERROR_CELLS = 512.0, 2048.0
 
 
-def thinned_table(
-    table: pd.DataFrame, x: str, *, limit: int = LIMIT, keep: Collection[int] = ()
-) -> pd.DataFrame:
+def thinned_table(table: pd.DataFrame, x: str, *, limit: int = LIMIT) -> pd.DataFrame:
     """The rows of a ``trials_table`` to draw: of each standing at most about ``limit``.
 
     Where there are more, the plane of cost (in decades) and error is cut into cells that are just
     large enough, and the earliest trial of each cell stays. Cells do not depend on the trials, so
-    that a mark stays where it is while others come. Trials on the front, presets, and the numbers
-    in ``keep`` always stay. The column ``of`` says how many rows the standing has in all.
+    that a mark stays where it is while others come. Trials on the front and presets always stay.
+    The column ``of`` says how many rows the standing has in all.
     """
     of = table.groupby("standing")["standing"].transform("size")
     kept = np.ones(len(table), dtype=bool)
     for standing, rows in table.groupby("standing"):
         if standing != "front" and len(rows) > limit:
             kept[rows.index] = _one_a_cell(rows, x, limit)
-    kept |= (table["landmark"] != "").to_numpy() | table["number"].isin(list(keep)).to_numpy()
+    kept |= (table["landmark"] != "").to_numpy()
     return table.assign(of=of)[kept].reset_index(drop=True)
 
 

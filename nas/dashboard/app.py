@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State
+from dash import ClientsideFunction, Dash, Input, Output, State, set_props
 from flask import Response, jsonify, request
 
 from nas.analysis.theme import FONT, MONOSPACE, css_variables
@@ -18,6 +19,8 @@ from nas.dashboard.shell import SECONDS, run_options, shell
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import VIEWS, read_state
 from nas.records import Run
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 6.0
 """Between two questions about a run that no search is writing to."""
@@ -62,6 +65,7 @@ def create_app(runs: Sequence[Run] | Source, access: Access | None = None) -> Da
         add_log_handler=False,
         enable_mcp=False,
         compress=False,
+        on_error=_say,
         meta_tags=[{"name": "color-scheme", "content": "light dark"}],
     )
     csrf = secrets.token_urlsafe(24)
@@ -75,6 +79,16 @@ def create_app(runs: Sequence[Run] | Source, access: Access | None = None) -> Da
     add_diagrams(app.server, source)
     guard(app.server, access or Access(), app.csp_hashes())
     return app
+
+
+def _say(error: Exception) -> None:
+    """What goes wrong in a callback is said on the page and, with where, in the log."""
+    if isinstance(error, OSError):
+        words = f"The run cannot be read just now: {error}. The page goes on trying."
+    else:
+        log.error("a view failed", exc_info=error)
+        words = "This part of the page could not be made; the server's output says why."
+    set_props("notice", {"children": words})
 
 
 def _register_shell(app: Dash, source: Source) -> None:

@@ -1,9 +1,9 @@
 """The front's figure as the dashboard draws it: with a budget to drag and the chosen trial ringed.
 
-:func:`nas.analysis.figures.front_figure` draws the marks. Here clouds of many marks go to the
-graphics card, and what the page itself moves is added: the line of the budget (the first shape)
-and the ring around the chosen trial (the trace named :data:`CHOSEN`); ``assets/front.js`` moves
-both without asking.
+:func:`nas.analysis.figures.front_figure` draws the marks, once for all who look; clouds of many
+marks go to the graphics card. What each reader moves is added to that: the line of the budget
+(the first shape), the ring around the chosen trial (the trace :data:`CHOSEN`) and what a brush
+picks out. In the page, ``assets/front.js`` moves line and ring without asking.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 
-from nas.analysis.cloud import thinned_table
 from nas.analysis.figures import front_figure
 from nas.analysis.theme import THEMES, ThemeName
 from nas.quantities import format_count
@@ -24,49 +22,63 @@ CHOSEN = "chosen trial"
 MANY = 800
 """Marks from which on a standing is drawn by WebGL; SVG is crisper, and slow from there."""
 
+FADED = 0.12
 
-def cloud_figure(  # noqa: PLR0913 - one parameter a thing that the reader can change
-    table: pd.DataFrame,
+Figure = dict[str, Any]
+
+
+def cloud_figure(
+    shown: pd.DataFrame,
     objectives: Sequence[str],
     *,
     x: str,
     log_x: bool,
     theme: ThemeName,
+    repeats: pd.DataFrame | None = None,
+) -> Figure:
+    """Error against the cost ``x`` of a ``thinned_table``, as plain data that may be shared."""
+    figure = front_figure(shown, objectives, x=x, log_x=log_x, repeats=repeats, theme=theme)
+    figure.update_layout(dragmode="zoom", margin={"t": 12, "r": 12})
+    plain = figure.to_plotly_json()
+    counts = shown.groupby("standing")["of"].first().to_dict()
+    return {
+        "data": [_prepared(trace, counts) for trace in plain["data"]],
+        "layout": {**plain["layout"], "meta": {"x": x, "middle": _middle(shown[x], log_x)}},
+    }
+
+
+def dressed(
+    figure: Figure,
+    *,
+    theme: ThemeName,
     budget: int | None,
     chosen: int | None = None,
+    place: tuple[float, float] | None = None,
     brushed: Collection[int] | None = None,
-    repeats: pd.DataFrame | None = None,
-) -> go.Figure:
-    """Error against the cost ``x`` of all trials of a ``trials_table``.
+) -> Figure:
+    """The figure with the line at ``budget``, a ring, and only what is ``brushed`` in full ink.
 
-    ``budget`` is where the line stands, ``chosen`` the trial that is ringed; where ``brushed`` is
-    given, other trials fade.
+    ``place`` is where the chosen trial is, which may be thinned out; without one it is looked for.
     """
-    shown = thinned_table(table, x, keep=() if chosen is None else (chosen,))
-    figure = front_figure(shown, objectives, x=x, log_x=log_x, repeats=repeats, theme=theme)
-    counts = shown.groupby("standing")["of"].first().to_dict()
-    traces = [_prepared(trace, counts, brushed) for trace in figure.data]
-    figure = go.Figure([*traces, _ring(figure.data, chosen, theme)], figure.layout)
+    traces = figure["data"] if brushed is None else [_faded(t, brushed) for t in figure["data"]]
+    meta = {**figure["layout"]["meta"], "budget": budget}
     ink = THEMES[theme].accent
-    middle = _middle(shown[x], log_x)
-    figure.update_layout(
-        shapes=[] if budget is None else [_budget_line(budget, middle, ink)],
-        activeshape={"opacity": 1, "fillcolor": ink},
-        dragmode="zoom",
-        margin={"t": 12, "r": 12},
-        meta={"budget": budget, "x": x, "middle": middle},
-    )
-    return figure
+    layout = {
+        **figure["layout"],
+        "meta": meta,
+        "shapes": [] if budget is None else [_budget_line(budget, meta["middle"], ink)],
+        "activeshape": {"opacity": 1, "fillcolor": ink},
+    }
+    return {"data": [*traces, _ring(place or _find(traces, chosen), theme)], "layout": layout}
 
 
-def drawn_words(table: pd.DataFrame, shown: pd.DataFrame) -> str:
+def drawn_words(of: int, shown: int) -> str:
     """What was left out of the drawing; "" where nothing was."""
-    hidden = len(table) - len(shown)
-    if not hidden:
+    if of == shown:
         return ""
     return (
-        f"{len(shown):,} of {len(table):,} trials are drawn: {hidden:,} lie where others "
-        f"are. The whole front is."
+        f"{shown:,} of {of:,} trials are drawn: the other {of - shown:,} lie where these are. "
+        f"The front is whole."
     )
 
 
@@ -80,49 +92,54 @@ def default_budget(front: pd.DataFrame, x: str) -> int | None:
     return int(math.ceil(cost / step) * step)
 
 
-def _prepared(
-    trace: go.Scatter, counts: dict[Any, int], brushed: Collection[int] | None
-) -> go.Scatter | go.Scattergl:
-    """The trace with its count in words, its own id, faded marks, and on the card if large."""
-    standing, bracket, _ = str(trace.name).partition(" (")
-    number = len(trace.x or ())
-    if bracket and standing in counts:
-        of = counts[standing]
-        trace.name = f"{standing} ({number:,}{f' of {of:,}' if of > number else ''})"
-    trace.uid = standing
-    if brushed is not None and bracket and trace.customdata is not None:
-        kept = set(brushed)
-        trace.selectedpoints = [i for i, own in enumerate(trace.customdata) if own in kept]
-        trace.unselected = {"marker": {"opacity": 0.12}}
-    if number < MANY or not bracket:
+def _prepared(trace: dict[str, Any], counts: dict[Any, int]) -> dict[str, Any]:
+    """The trace with its count in words, an id of its own, and on the graphics card if large."""
+    standing, bracket, _ = str(trace.get("name")).partition(" (")
+    trace = {**trace, "uid": standing}
+    if not bracket or standing not in counts:
         return trace
-    return go.Scattergl(
-        {name: value for name, value in trace.to_plotly_json().items() if name != "type"}
-    )
+    number, of = len(trace["x"]), counts[standing]
+    trace["name"] = f"{standing} ({number:,}{f' of {of:,}' if of > number else ''})"
+    if number >= MANY:
+        trace["type"] = "scattergl"
+    return trace
 
 
-def _ring(traces: Sequence[go.Scatter], chosen: int | None, theme: ThemeName) -> go.Scatter:
-    x, y = [], []
+def _faded(trace: dict[str, Any], brushed: Collection[int]) -> dict[str, Any]:
+    numbers = trace.get("customdata")
+    if numbers is None or trace.get("mode") != "markers":
+        return trace
+    kept = [index for index, number in enumerate(numbers) if number in brushed]
+    return {**trace, "selectedpoints": kept, "unselected": {"marker": {"opacity": FADED}}}
+
+
+def _find(traces: Sequence[dict[str, Any]], number: int | None) -> tuple[float, float] | None:
     for trace in traces:
-        if chosen is not None and trace.customdata is not None and chosen in trace.customdata:
-            at = list(trace.customdata).index(chosen)
-            x, y = [trace.x[at]], [trace.y[at]]
+        numbers = list(trace.get("customdata") or ())
+        if number is not None and number in numbers:
+            at = numbers.index(number)
+            return trace["x"][at], trace["y"][at]
+    return None
+
+
+def _ring(place: tuple[float, float] | None, theme: ThemeName) -> dict[str, Any]:
     colour = THEMES[theme].text
-    return go.Scatter(
-        x=x,
-        y=y,
-        uid=CHOSEN,
-        name=CHOSEN,
-        mode="markers",
-        hoverinfo="skip",
-        showlegend=False,
-        marker={
+    return {
+        "type": "scatter",
+        "x": [] if place is None else [place[0]],
+        "y": [] if place is None else [place[1]],
+        "uid": CHOSEN,
+        "name": CHOSEN,
+        "mode": "markers",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "marker": {
             "symbol": "square-open",
             "size": 20,
             "color": colour,
             "line": {"width": 2.2, "color": colour},
         },
-    )
+    }
 
 
 def _middle(costs: pd.Series, log_x: bool) -> float:

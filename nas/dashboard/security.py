@@ -9,6 +9,7 @@ in the address and then as a cookie that scripts cannot read.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import secrets
 import socket
 from collections.abc import Sequence
@@ -16,7 +17,10 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from flask import Flask, Response, redirect, request
+from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
+
+log = logging.getLogger(__name__)
 
 TOKEN = "token"
 """The parameter of the address that carries the token."""
@@ -85,9 +89,19 @@ def guard(server: Flask, access: Access, script_hashes: Sequence[str]) -> None:
             return _refused(403, "This request came from another site.")
         return None if not access.token else _admit(access)
 
+    @server.errorhandler(Exception)
+    def explain(error: Exception) -> Response:
+        """Requests that no page of ours sends end here; they are told nothing of the inside."""
+        status = error.code if isinstance(error, HTTPException) and error.code else 400
+        if not isinstance(error, HTTPException):
+            log.warning("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+        return _refused(status, "This server has no answer to that.")
+
     @server.after_request
     def protect(response: Response) -> Response:
         response.headers.update(HEADERS)
+        if response.status_code >= 400:
+            response.mimetype = "text/plain"  # what went wrong may quote the request
         response.headers.setdefault("Content-Security-Policy", policy)
         if not response.cache_control.max_age:
             response.headers["Cache-Control"] = "no-store"

@@ -31,9 +31,10 @@
     window.scrollTo(0, 0);
   }
 
-  function readParameter(search, id, bindings, value) {
+  // A callback may come late, with the address of before: what counts is the browser's own.
+  function readParameter(_, id, bindings, value) {
     const own = bindings[id];
-    const found = new URLSearchParams(search || "").get(own.parameter) || own.default;
+    const found = new URLSearchParams(location.search).get(own.parameter) || own.default;
     return found === value ? none() : found;
   }
 
@@ -47,8 +48,8 @@
     navigate({ ...without, [own.parameter]: text === own.default ? null : text }, true);
   }
 
-  function watchParameters(search, id, bindings, current) {
-    const pairs = new URLSearchParams(search || "");
+  function watchParameters(_, id, bindings, current) {
+    const pairs = new URLSearchParams(location.search);
     const found = JSON.stringify(bindings[id].map((name) => pairs.get(name)));
     return found === current ? none() : found;
   }

@@ -39,10 +39,11 @@
   }
 
   let revision = 0;
+  let written = "";
 
-  function dressFront(search, fresh, figure) {
+  function dressFront(_, fresh, figure) {
     if (!figure || !figure.layout) return [none(), none(), none()];
-    const pairs = new URLSearchParams(search || "");
+    const pairs = new URLSearchParams(location.search);
     const meta = figure.layout.meta || {};
     const budget = parseCount(pairs.get("budget") || "") || meta.budget;
     const trial = pairs.get("trial");
@@ -60,7 +61,8 @@
         ? { ...trace, ...(trial === null ? { x: [], y: [] } : place(figure.data, Number(trial))) }
         : trace,
     );
-    return [{ ...figure, data, layout }, budget ? formatCount(budget) : "", LABELS[meta.x] || ""];
+    written = budget ? formatCount(budget) : "";
+    return [{ ...figure, data, layout }, written, LABELS[meta.x] || ""];
   }
 
   function moveBudget(relayout) {
@@ -71,17 +73,12 @@
     nas.navigate({ budget: Math.round(moved / size) * size }, true);
   }
 
-  function typeBudget(text, figure) {
+  function typeBudget(text) {
     const input = document.getElementById("front-budget");
     const value = parseCount(text || "");
     if (input) input.setAttribute("aria-invalid", String(value === null && Boolean(text)));
-    if (value === null) return;
-    const meta = (figure && figure.layout && figure.layout.meta) || {};
-    const current = parseCount(new URLSearchParams(location.search).get("budget") || "");
-    // What the page wrote itself is no change, though it is rounded.
-    if (formatCount(current || meta.budget || 0) !== formatCount(value)) {
-      nas.navigate({ budget: value }, true);
-    }
+    // What the page wrote itself is no wish, and rounded besides.
+    if (value !== null && text !== written) nas.navigate({ budget: value }, true);
   }
 
   Object.assign(nas, { dressFront, moveBudget, typeBudget, formatCount });

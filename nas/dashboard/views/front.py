@@ -15,9 +15,9 @@ from nas.cost import COST_LABELS, COSTS
 from nas.dashboard.address import bind_parameter, select_on_click, watch
 from nas.dashboard.blocks import figure as plot
 from nas.dashboard.blocks import named, switch
-from nas.dashboard.cloud_figure import cloud_figure, default_budget, drawn_words
+from nas.dashboard.cloud_figure import cloud_figure, default_budget, drawn_words, dressed
 from nas.dashboard.picked import budget_panel, chosen_panel, front_panel
-from nas.dashboard.seen import LOOK, see
+from nas.dashboard.seen import LOOK, Seen, see
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import State as Address
 
@@ -138,23 +138,15 @@ def register(app: Dash, source: Source) -> None:
     ) -> Any:
         seen = see(source, "front", path, search, theme)
         state, snapshot = seen.state, seen.snapshot
-        table = standings(snapshot)
-        figure = cloud_figure(
-            table,
-            snapshot.objectives,
-            x=state.x,
-            log_x=state.scale == "log",
+        figure = dressed(
+            _cloud(seen),
             theme=seen.theme,
             budget=budget_of(snapshot, state),
             chosen=state.trial,
+            place=_place(standings(snapshot), state),
             brushed=_brushed(brush, state.run),
-            repeats=_error_bars(snapshot),
         )
-        # The same revision keeps zoom and legend when new trials come.
-        figure.update_layout(uirevision=f"{state.run} {state.x} {state.scale}")
-        words = snapshot.computed(
-            ("drawn_words", state.x), lambda s: drawn_words(table, thinned_table(table, state.x))
-        )
+        words = drawn_words(len(snapshot.trials), len(_thinned(snapshot, state.x)))
         return figure, words, snapshot.version
 
     @app.callback(Output("front-pick", "children"), Output("front-rows", "children"), *LOOK)
@@ -196,7 +188,6 @@ def _register_page_moves(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("nas", "typeBudget"),
         Input("front-budget", "value"),
-        State("front-figure", "figure"),
         prevent_initial_call=True,
     )
 
@@ -223,10 +214,33 @@ def budget_of(snapshot: Snapshot, state: Address) -> int | None:
     return state.budget or default_budget(front(snapshot), state.x)
 
 
-def _error_bars(snapshot: Snapshot) -> pd.DataFrame:
-    return snapshot.computed(
-        "error_bars_table", lambda s: error_bars_table({s.name: s.trials}, s.name)
+def _cloud(seen: Seen) -> dict[str, Any]:
+    """The figure without what a reader moves; one for all readers who look at it alike."""
+    state, snapshot = seen.state, seen.snapshot
+    figure = snapshot.computed(
+        ("cloud_figure", state.x, state.scale, seen.theme),
+        lambda s: cloud_figure(
+            _thinned(s, state.x),
+            s.objectives,
+            x=state.x,
+            log_x=state.scale == "log",
+            theme=seen.theme,
+            repeats=error_bars_table({s.name: s.trials}, s.name),
+        ),
     )
+    # The same revision keeps zoom and legend when new trials come.
+    revision = f"{state.run} {state.x} {state.scale}"
+    return {**figure, "layout": {**figure["layout"], "uirevision": revision}}
+
+
+def _place(table: pd.DataFrame, state: Address) -> tuple[float, float] | None:
+    """Where the chosen trial is, drawn or thinned out; None for one without an error."""
+    row = table[(table["number"] == state.trial) & table["shown_error"].notna()]
+    return None if row.empty else (float(row[state.x].iloc[0]), float(row["shown_error"].iloc[0]))
+
+
+def _thinned(snapshot: Snapshot, x: str) -> pd.DataFrame:
+    return snapshot.computed(("thinned_table", x), lambda s: thinned_table(standings(s), x))
 
 
 def _brushed(brush: object, run: str) -> set[int] | None:
