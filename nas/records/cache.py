@@ -39,6 +39,9 @@ DIRECTORY = "cache"
 MANIFEST = "manifest.json"
 _SEGMENT = re.compile(r"[0-9]{6}-[0-9a-f]{16}\.parquet")
 _LITTER = re.compile(rf"({_SEGMENT.pattern}|\.[0-9a-f]{{16}}\.tmp)")
+_REPEATED = ("state", "origin")
+"""Columns of texts that many rows share."""
+
 _ATTEMPTS = 3
 
 
@@ -178,8 +181,12 @@ class TableFiles:
         import pyarrow.parquet as pq
 
         sink = pa.BufferOutputStream()
-        # Texts of architectures hardly repeat: a dictionary of them would only cost time.
-        names = [name for name in table.schema.names if name != "architecture"]
+        # Most texts occur once: a dictionary of them would only cost time.
+        names = [
+            field.name
+            for field in table.schema
+            if field.type != pa.large_string() or field.name in _REPEATED
+        ]
         pq.write_table(
             table, sink, compression="zstd", use_dictionary=names, write_statistics=False
         )
@@ -237,7 +244,8 @@ class TableFiles:
         content = (self._directory / segment.file).read_bytes()
         if zlib.crc32(content) != segment.crc32:
             raise ValueError(f"{segment.file} is damaged")
-        table = pq.read_table(pa.BufferReader(content))
+        # On a busy machine threads cost more than they save.
+        table = pq.read_table(pa.BufferReader(content), use_threads=False)
         if not table.schema.equals(schema):
             raise ValueError(f"{segment.file} has other columns")
         return table

@@ -36,14 +36,16 @@ def choices_frame(table: Any, domains: Mapping[str, Domain]) -> pd.DataFrame:
     columns: dict[str, Any] = {"number": table["number"].to_numpy()}
     for name, domain in domains.items():
         positions = table[name].to_numpy()
-        used = np.flatnonzero(np.bincount(positions - INACTIVE, minlength=1)) + INACTIVE
+        counts = np.bincount(positions - INACTIVE)
+        used = np.flatnonzero(counts) + INACTIVE
         values = [domain.values[at] for at in used.tolist() if at != INACTIVE]
         rows: list[dict[str, Any]] = [{name: value} for value in values]
         if used[0] == INACTIVE:
             rows.insert(0, {})
         # One row a value: pandas chooses the type as it would for all of the rows.
         each = pd.DataFrame(rows, columns=[name])[name].array
-        columns[name] = each.take(np.searchsorted(used, positions))
+        rank = np.cumsum(counts > 0) - 1
+        columns[name] = each.take(rank[positions - INACTIVE])
     return pd.DataFrame(columns, copy=False)
 
 
