@@ -1,7 +1,6 @@
 """Attainment surfaces: by hand, and against counting the runs that reach each goal."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from synthetic_runs import M, trials_frame
 
@@ -97,4 +96,3 @@ def test_the_band_lies_between_the_best_and_the_worst():
     one = attainment_figure(attainment_table({"a": RUNS["a"]}))
     assert [trace.fill for trace in one.data] == [None]
     assert not attainment_figure(attainment_table({})).data
-    assert isinstance(table, pd.DataFrame)

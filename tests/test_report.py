@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs_version
-from synthetic_runs import TASK, make_run, usual_outcome
+from synthetic_runs import OBJECTIVES, TASK, make_run, usual_outcome
 
+from nas.analysis.along_front import survival_table
+from nas.analysis.comparison import indicators_table
+from nas.analysis.importance import importance_table
+from nas.analysis.structure import branches_table
 from nas.analysis.tables import front_table
 from nas.presets import cifar_googlenet
 from nas.records import Outcome
@@ -169,10 +173,57 @@ def test_two_runs_stand_on_one_page(run, tmp_path):
     assert f"nas train {other.path} --pick knee" in found.text
     third = make_run(tmp_path, "third", trials=2, objectives=("error", "params"))
     found = Page(write_report([run, third], tmp_path / "unlike.html"))
-    assert "hypervolumes are not set side by side" in found.text
+    assert "hypervolumes do not compare" in found.text
+    assert not found.having(**{"data-figure": "compared-attainment"})
     assert not found.having(**{"data-figure": "compared-hypervolume"})
+    assert found.having(**{"data-figure": "compared-fronts"})
     again = Page(write_report([run, run], tmp_path / "same.html"))
     assert f"first ({run.path})" in again.text
+
+
+def test_the_page_says_what_mattered(run, page):
+    found = Page(page)
+    for name in ("importance", "parallel", "reductions", "branches", "survival", "pace"):
+        complete = int((run.trials["state"] == "complete").sum())
+        drawn = bool(found.having(**{"data-figure": name}))
+        assert drawn == (name != "importance" or complete >= 20), name
+    assert "Importances need 20 complete trials" in found.text
+    front = front_table(run.trials, run.settings.objectives)
+    survivals = survival_table(branches_table(run.trials), run.trials, run.settings.objectives)
+    one = survivals[survivals["kind"] == "1x1"].iloc[0]
+    assert one["front"] == len(front)
+    assert f"{one['proposed']} (100.0" in found.text
+    assert "What a share of the training brought" in found.text
+
+
+def test_importances_stand_on_the_page_with_their_intervals(tmp_path):
+    run = make_run(tmp_path, "many", trials=40)
+    path = write_report(run, tmp_path / "many.html")
+    found = Page(path)
+    assert found.having(**{"data-figure": "importance"})
+    table = importance_table(run.trials, run.choices, by="kind")
+    first = table.iloc[0]
+    assert str(first["choice"]) in found.text
+    assert f"Over {first['trials']} trials, cost alone explains" in found.text
+
+
+def test_groups_of_runs_are_tested_with_their_numbers(tmp_path):
+    runs = [
+        make_run(tmp_path, f"{sampler}{seed}", trials=6, seed=seed, sampler=sampler)
+        for sampler in ("pareto", "random")
+        for seed in (1, 2)
+    ]
+    found = Page(write_report(runs, tmp_path / "groups.html"))
+    for name in ("compared-attainment", "compared-indicators", "compared-fronts"):
+        assert found.having(**{"data-figure": name})
+    assert "Is the difference chance?" in found.text
+    assert "Wilcoxon, paired" in found.text  # the groups have the same seeds
+    assert "too few runs" in found.text
+    assert "Run against run" in found.text
+    scores = indicators_table(
+        {run.name: run.trials for run in runs}, OBJECTIVES, runs[0].settings.reference
+    )
+    assert f"{scores['epsilon_multiplicative'].iloc[1]:.3f}" in found.text
 
 
 def failing(number, error, curve):
@@ -238,6 +289,31 @@ def test_pages_of_one_to_three_objectives(objectives, axes, words, tmp_path):
     assert [name for name in figures if name.startswith("front-")] == axes
 
 
+def chance(number, error, curve):
+    return Outcome("complete", 0.95, epochs=8, train_seconds=20.0)
+
+
+@pytest.mark.parametrize("objectives", [("error",), OBJECTIVES, ("error", "macs", "params")])
+def test_a_run_that_learnt_nothing_has_a_front_but_no_volume(objectives, tmp_path):
+    run = make_run(tmp_path, "chance", trials=3, objectives=objectives, outcome=chance)
+    found = Page(write_report(run, tmp_path / "chance.html"))
+    assert "0.000" in found.text
+    assert "nan" not in found.text.lower()
+    both = Page(write_report([run, run], tmp_path / "both.html"))
+    assert "The runs compared" in both.text
+    assert "nan" not in both.text.lower()
+
+
+@pytest.mark.parametrize("outcome", [failing, stopping])
+def test_runs_without_a_front_can_be_compared(outcome, run, tmp_path):
+    empty = make_run(tmp_path, "empty", trials=2, outcome=outcome)
+    found = Page(write_report([empty, run], tmp_path / "with.html"))
+    assert "The runs compared" in found.text
+    assert "nan" not in found.text.lower().replace("the loss is nan", "")
+    alone = Page(write_report([empty, empty], tmp_path / "alone.html"))
+    assert "There is no front" in alone.text
+
+
 def hostile_run(results):
     def outcome(number, error, curve):
         ended = usual_outcome(number, error, curve)
@@ -300,6 +376,8 @@ def large_run(run, count):
         origin="sampler:nsga2",
         architecture=cifar_googlenet().to_json(),
     ).reset_index(drop=True)
+    choices = pd.concat([run.choices] * (count // len(run.choices) + 1)).head(count)
+    run.choices = choices.assign(number=np.arange(count)).reset_index(drop=True)
     curve = run.curves[run.curves["number"] == 0]
     run.curves = pd.concat([curve.assign(number=number) for number in range(count)])
     return run
@@ -312,6 +390,8 @@ def test_a_thousand_trials_of_large_networks_stay_under_8_mb(run, tmp_path):
     assert len(front) > 30
     assert path.stat().st_size < 8e6
     found = Page(path)
+    assert found.having(**{"data-figure": "importance"})
+    assert found.having(**{"data-figure": "parallel"})
     details = found.having(class_="card detail")
     assert len(details) == 30
     numbers = {int(detail["data-number"]) for detail in details}
@@ -499,6 +579,62 @@ def test_pages_without_a_front_have_no_errors(browser, tmp_path):
         with Visit(browser, write_report(run, tmp_path / f"{name}.html")) as visit:
             assert visit.shown()[0].startswith("Trial 0: ")
             visit.assert_quiet()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_stopped_trials_are_hollow_and_can_be_seen(browser, page, scheme):
+    with Visit(browser, page, scheme=scheme) as visit:
+        marker = visit.page.evaluate(
+            """() => {
+                const div = document.querySelector("[data-figure='front-macs']");
+                const at = div.data.findIndex(t => (t.name || "").startsWith("stopped"));
+                const mark = div.querySelectorAll(".scatterlayer .trace")[at]
+                    .querySelector(".points path");
+                const style = getComputedStyle(mark);
+                return [style.fill, style.fillOpacity, style.stroke, style.opacity,
+                        getComputedStyle(document.querySelector(".card")).backgroundColor];
+            }"""
+        )
+        fill, fill_opacity, stroke, opacity, surface = marker
+        assert fill == "none" or float(fill_opacity) == 0
+        assert float(opacity) == 1
+        assert contrast(rgb(stroke), rgb(surface)) >= 3
+        visit.assert_quiet()
+
+
+def rgb(text):
+    return [int(number) for number in re.findall(r"\d+", text)[:3]]
+
+
+def contrast(one, other):
+    def luminance(colour):
+        parts = [part / 255 for part in colour]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.browser
+def test_no_figure_is_cut_by_the_end_of_a_page(browser, page):
+    """Printed at the height of an A4 page, every drawing keeps whole: none may break inside."""
+    with Visit(browser, page) as visit:
+        visit.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        visit.page.emulate_media(media="print")
+        found = visit.page.evaluate(
+            """[...document.querySelectorAll("figure, .plot, .drawing svg")]
+                .filter(node => node.offsetParent !== null || node.tagName === "svg")
+                .filter(node => node.getBoundingClientRect().height > 0)
+                .map(node => [node.tagName, node.getBoundingClientRect().height,
+                              getComputedStyle(node).breakInside])"""
+        )
+        page_height = 297 / 25.4 * 96
+        assert len(found) > 8
+        for tag, height, rule in found:
+            assert height < 0.95 * page_height, (tag, height)
+            assert tag == "svg" or rule == "avoid", (tag, rule)
 
 
 @pytest.mark.browser

@@ -49,7 +49,7 @@ class _Mark:
 # Drawn in this order, the front last.
 MARKS = {
     "failed": _Mark("failed", VERMILLION, "x-thin-open", 8),
-    "stopped": _Mark("stopped early", GREY, "circle-open", 7, 0.8),
+    "stopped": _Mark("stopped early", GREY, "circle-open", 8),
     "running": _Mark("running", GREEN, "diamond-open", 8),
     "dominated": _Mark("dominated", GREY, "circle", 6, 0.6),
     "front": _Mark("front", BLUE, "circle", 10),

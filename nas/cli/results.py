@@ -138,16 +138,38 @@ def write(
         list[str],
         typer.Argument(metavar="RUN...", help="One run, or several to compare."),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Where to write it.")] = Path(
-        "report.html"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Where to write the page; report.html unless figures are asked for.",
+        ),
+    ] = None,
+    figure: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="NAME.svg|png",
+            help="Write one figure for a paper, named after what it shows: front, fronts, "
+            "hypervolume, curves, attainment, indicators, importance, parallel, branches, "
+            "survival, reductions. May be given several times.",
+        ),
+    ] = None,
 ) -> None:
-    """Write a report: front, tables and diagrams in one HTML file that needs no network."""
+    """Write a report: front, tables and diagrams in one HTML file that needs no network.
+
+    With --figure, figures alone: front.svg draws the front, and needs no browser either.
+    """
     from nas.cli.console import print_text
     from nas.records import open_run
-    from nas.report import write_report
+    from nas.report import figure_name, write_figure, write_report
 
-    if out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
+    for path in figure or ():
+        figure_name(path)
+    if out is not None and out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
         raise ValueError(f"--out must end in .html, not {str(out)!r}: a report is an HTML file")
-    path = write_report([open_run(run) for run in runs], out)
-    print_text(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")
+    opened = [open_run(run) for run in runs]
+    for path in figure or ():
+        print_text(f"wrote {write_figure(opened, path)}")
+    if out is not None or not figure:
+        path = write_report(opened, out or Path("report.html"))
+        print_text(f"wrote {path} ({path.stat().st_size / 1e6:,.1f} MB)")

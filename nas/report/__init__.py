@@ -1,8 +1,10 @@
 """Runs as one offline HTML file: front, diagrams, cost tables, curves, spend, settings.
 
-:func:`write_report` is all there is to call. :mod:`~nas.report.view` turns a run into plain
-values and drawings, :mod:`~nas.report.page` turns those into the file; ``page.html``, ``page.css``
-and ``page.js`` are its parts, ``plotly-basic.min.js`` is plotly.js 4.1.1 (MIT, PLOTLY_LICENSE).
+:func:`write_report` writes the page and :func:`write_figure` one of its figures for a paper.
+:mod:`~nas.report.view` turns a run into plain values and drawings, with :mod:`~nas.report.choices`
+and :mod:`~nas.report.comparison`; :mod:`~nas.report.page` turns those into the file;
+``page.html``, ``page.css`` and ``page.js`` are its parts, ``plotly-basic.min.js`` is plotly.js
+4.1.1 (MIT, PLOTLY_LICENSE).
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from pathlib import Path
 
 from nas.records import Run
 from nas.report.page import page_html
+from nas.report.paper import figure_name, write_figure
 from nas.report.view import run_views
 
-__all__ = ["write_report"]
+__all__ = ["figure_name", "write_figure", "write_report"]
 
 
 def write_report(runs: Run | Sequence[Run], out: str | Path) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from nas.analysis.theme import BRIGHTER, FONT, MONOSPACE, css_variables, template
+from nas.analysis.theme import BRIGHTER, FONT, MONOSPACE, THEMES, css_variables, template
 from nas.report.view import RunView
 
 
@@ -55,13 +55,20 @@ def _title(views: Sequence[RunView]) -> str:
 def _data(views: Sequence[RunView]) -> dict[str, Any]:
     """What the script needs: figures without their template, and both templates once."""
     return {
-        "recolour": BRIGHTER,
+        "recolour": _dark_colours(),
         "templates": {name: template(name).to_plotly_json() for name in ("light", "dark")},
         "runs": [
             {"key": view.key, "figures": view.figures, "trials": view.trials, "first": view.first}
             for view in views
         ],
     }
+
+
+def _dark_colours() -> dict[str, str]:
+    """What each colour of a light figure becomes on a dark page."""
+    light, dark = THEMES["light"], THEMES["dark"]
+    names = ("text", "surface", "line", "grid")
+    return {**BRIGHTER, **{getattr(light, name): getattr(dark, name) for name in names}}
 
 
 def _json(data: object) -> str:

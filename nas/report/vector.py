@@ -52,6 +52,8 @@ def figure_svg(
     for trace in data["data"]:
         if trace["type"] not in ("scatter", "bar"):
             raise ValueError(f"a trace of type {trace['type']} cannot be drawn as SVG")
+        if trace["type"] == "bar" and trace.get("orientation") != "h":
+            raise ValueError("an upright bar cannot be drawn as SVG")
     return _Drawing(data, width, height, theme, background).text()
 
 

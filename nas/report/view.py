@@ -16,25 +16,30 @@ from nas.analysis.figures import (
     MARKS,
     curves_figure,
     front_figure,
-    fronts_figure,
     hypervolume_figure,
     percent,
 )
 from nas.analysis.next_steps import Step, next_steps, show_line
+from nas.analysis.progress import pace_table
+from nas.analysis.progress_figures import pace_figure
+from nas.analysis.repeats import error_bars_table
 from nas.analysis.tables import (
     curves_table,
     front_table,
     hypervolume_table,
     picks_table,
+    progress_table,
     rejections_table,
-    runs_table,
     spend_table,
     trials_table,
 )
 from nas.cost import COST_LABELS
 from nas.quantities import format_count, format_seconds
 from nas.records import Run
+from nas.report.choices import ChoicesPart, choices_part
+from nas.report.comparison import Comparison, compare_runs
 from nas.report.details import Detail, Row, front_detail
+from nas.report.paper import labelled
 from nas.report.words import outcome_sentence, search_sentence, settings_rows, warnings
 from nas.task import Task
 
@@ -74,58 +79,24 @@ class RunView:
     figures: dict[str, Any]
     trials: dict[str, Row]
     first: int | None
-    comparison: list[Row]
-    is_same_task: bool
-    is_comparable: bool
+    progress: list[Row]
+    choices: ChoicesPart
+    comparison: Comparison | None = None
 
 
 def run_views(runs: Sequence[Run]) -> list[RunView]:
     """The views of runs in order; names that occur twice are told apart by their paths."""
-    names = [run.name for run in runs]
-    labels = [f"{run.name} ({run.path})" if names.count(run.name) > 1 else run.name for run in runs]
-    views = [_RunViewer(run, f"run{i}", labels[i]).view() for i, run in enumerate(runs)]
-    return _with_comparison(views, runs, labels) if len(runs) > 1 else views
-
-
-def _with_comparison(views: list[RunView], runs: Sequence[Run], labels: list[str]) -> list[RunView]:
-    """The first view also carries what compares all runs."""
-    fronts, histories = {}, {}
-    for label, run in zip(labels, runs, strict=True):
-        settings = run.settings
-        fronts[label] = front_table(run.trials, settings.objectives)
-        histories[label] = hypervolume_table(run.trials, settings.objectives, settings.reference)
-    table = runs_table(fronts, histories)
-    rows = [
-        {
-            "run": row["run"],
-            "trials": str(row["trials"]),
-            "time": format_seconds(row["device_seconds"]),
-            "front": str(row["front"]),
-            "best": percent(row["best_error"]),
-            "knee": f"{percent(row['knee_error'])} at {format_count(row['knee_macs'])}"
-            if row["front"]
-            else "-",
-            "hypervolume": f"{row['hypervolume']:.4f}",
-        }
-        for row in table.to_dict("records")
+    named = labelled(runs)
+    views = [
+        _RunViewer(run, f"run{place}", name).view()
+        for place, (name, run) in enumerate(named.items())
     ]
-    axis = "macs"
-    figures = {
-        **views[0].figures,
-        "compared-fronts": _data(fronts_figure(fronts, x=axis)),
-    }
-    tasks = {Task.from_json(run.settings.task).fingerprint for run in runs}
-    goals = {(run.settings.objectives, run.settings.reference) for run in runs}
-    is_comparable = len(tasks) == len(goals) == 1
-    if is_comparable:
-        figures["compared-hypervolume"] = _data(hypervolume_figure(histories))
-    first = replace(
-        views[0],
-        comparison=rows,
-        figures=figures,
-        is_same_task=len(tasks) == 1,
-        is_comparable=is_comparable,
-    )
+    if len(runs) == 1:
+        return views
+    comparison = compare_runs(named)
+    drawn = {name: _data(figure) for name, figure in comparison.figures.items()}
+    # The first view also carries what compares all runs.
+    first = replace(views[0], comparison=comparison, figures={**views[0].figures, **drawn})
     return [first, *views[1:]]
 
 
@@ -147,6 +118,7 @@ class _RunViewer:
         self.front = front_table(self.trials, self.objectives)
         self.history = hypervolume_table(self.trials, self.objectives, self.settings.reference)
         self.picks = picks_table(self.trials, self.objectives)
+        self.choices = choices_part(run)
         self.axes = [name for name in self.objectives if name != "error"] or ["macs"]
 
     def view(self) -> RunView:
@@ -171,9 +143,8 @@ class _RunViewer:
             figures=self._figures(),
             trials=self._trial_cards(),
             first=self._first(detailed),
-            comparison=[],
-            is_same_task=True,
-            is_comparable=True,
+            progress=self._progress_rows(),
+            choices=self.choices,
         )
 
     def _subtitle(self) -> str:
@@ -275,12 +246,33 @@ class _RunViewer:
             ("Task", _indented(self.settings.task)),
         ]
 
+    def _progress_rows(self) -> list[Row]:
+        table = progress_table(self.history, self.run.given_up_seconds)
+        return [
+            {
+                "share": f"{100 * row['share']:.0f} %",
+                "seconds": format_seconds(row["device_seconds"]),
+                "trials": f"{row['trials']:,}",
+                "hypervolume": f"{row['hypervolume']:.3f}",
+                "of_last": f"{100 * row['hypervolume_share']:.0f} %",
+            }
+            for row in table.to_dict("records")
+        ]
+
     def _figures(self) -> dict[str, Any]:
+        repeats = error_bars_table({self.name: self.trials}, self.name)
         figures = {
-            f"front-{axis}": _data(front_figure(self.table, self.objectives, x=axis))
+            f"front-{axis}": _data(
+                front_figure(self.table, self.objectives, x=axis, repeats=repeats)
+            )
             for axis in self.axes
         }
         figures["hypervolume"] = _data(hypervolume_figure({self.name: self.history}))
+        pace = pace_table(self.trials)
+        if len(pace):
+            figures["pace"] = _data(pace_figure(pace))
+        for name, figure in self.choices.figures.items():
+            figures[name] = _data(figure)
         curves = curves_table(self.run.curves, self.front["number"].tolist())
         figures["curves"] = _data(curves_figure(curves))
         return figures
