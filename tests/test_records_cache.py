@@ -240,9 +240,9 @@ def test_progress_tells_how_far_the_first_reading_is(large: Path) -> None:
     told: list[tuple[str, int, int]] = []
     run = open_run(large, progress=lambda *words: told.append(words))
     assert len(run.trials) == TRIALS
-    assert told == [("trials", done, TRIALS) for done in (30, 60, 90, 120)]
+    assert told == [("trials", done, TRIALS) for done in (30, 60, 90, 120, TRIALS)]
     assert len(run.refresh().trials) == TRIALS
-    assert len(told) == 4
+    assert len(told) == 5
 
 
 def test_small_steps_grow_one_file_until_it_is_full(large: Path) -> None:

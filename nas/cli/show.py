@@ -37,9 +37,10 @@ def show(
     """Show a run's front, picks, spend and rejections, and the commands to go on with."""
     from nas.analysis.next_steps import run_word
     from nas.cli.console import print_json
+    from nas.cli.reading import reading_line
     from nas.records import open_run
 
-    opened = open_run(run)
+    opened = open_run(run, progress=reading_line())
     if trial is not None:
         opened.architecture(trial)  # says which trials there are
         data = trial_data(opened, trial)

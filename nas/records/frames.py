@@ -57,7 +57,7 @@ def merged(table: Any, more: Any) -> Any:
     if not more.num_rows or not table.num_rows:
         return table if not more.num_rows else more
     numbers, new = table["number"].to_numpy(), more["number"].to_numpy()
-    places = np.searchsorted(numbers, new)
+    places = np.searchsorted(numbers, new, side="right")
     starts = np.flatnonzero(np.r_[True, np.diff(places) > 0])
     if len(starts) > MAX_PIECES:
         both = pa.concat_tables([table, more])

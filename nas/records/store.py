@@ -28,7 +28,10 @@ from nas.records.schema import TrialRow
 from nas.records.stored import Location, RunSettings
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told which table is read, how many trials of it have been and how many there are."""
+"""Told which table is read, how many trials of it have been and how many there are.
+
+It is called where there is more than one batch to read, the last time with all trials.
+"""
 
 CACHED_FROM = 2_000
 """Trials from which on a run's tables are kept in files; fewer are read in half a second."""
@@ -151,7 +154,7 @@ class _Table:
 
     def _fill(self, progress: Progress | None) -> bool:
         """Read the trials that are new, batch by batch; False where the study was replaced."""
-        study, is_more = self._study.study_id, True
+        study, is_more, is_long = self._study.study_id, True, False
         while is_more:
             with self._study.database.snapshot() as connection:
                 if not self._agrees(connection):
@@ -169,7 +172,8 @@ class _Table:
             self._add(rows, len(finished), witness)
             if self._unsaved_trials >= SEGMENT:
                 self._save()
-            if progress is not None and (is_more or len(finished) == BATCH):
+            is_long |= is_more
+            if progress is not None and is_long:
                 progress(self._reader.name, self._trials + len(self._unfinished), total)
         return True
 
