@@ -22,12 +22,13 @@ from nas.analysis.comparison import (
 from nas.analysis.comparison_figures import attainment_figure
 from nas.analysis.figures import fronts_figure, percent, series_colour
 from nas.analysis.progress_figures import history_figure
+from nas.analysis.run_groups import seed_pairs
 from nas.analysis.theme import ThemeName
 from nas.cost import COST_LABELS, COSTS
 from nas.dashboard.address import bind_parameter, watch
 from nas.dashboard.blocks import Child, card, data_table, figure, quiet, switch
+from nas.dashboard.comparable import Comparable, comparable_runs
 from nas.dashboard.held import Held
-from nas.dashboard.run_groups import Comparable, comparable_runs
 from nas.dashboard.seen import Seen, see
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import VIEWS, declare
@@ -263,8 +264,15 @@ def _register_tables(app: Dash, source: Source, held: Held) -> None:
             ),
             pairs_part(pairs),
             picks_part(picks, seen.state),
-            significance_part(significance_table(indicators, groups=runs.chosen.groups)),
+            significance_part(significance(runs, indicators)),
         )
+
+
+def significance(runs: Compared, indicators: pd.DataFrame) -> pd.DataFrame:
+    """The runs' ``significance_table``, paired by seed where every search has the same seeds."""
+    groups = runs.chosen.groups
+    pairs = seed_pairs({name: one.settings for name, one in runs.snapshots.items()}, groups)
+    return significance_table(indicators, groups=groups, pairs=pairs)
 
 
 def compared(source: Source, seen: Seen) -> Compared:
@@ -465,6 +473,7 @@ def significance_part(table: pd.DataFrame) -> Component:
     rows = [
         (
             f"{row['group']} against {row['other']}",
+            str(row["test"]),
             f"{row['runs']} and {row['other_runs']}",
             f"{row['median']:.3f} and {row['other_median']:.3f}",
             _ratio(float(row["superiority"])),
@@ -473,7 +482,7 @@ def significance_part(table: pd.DataFrame) -> Component:
         )
         for row in table.to_dict("records")
     ]
-    heads = ("searches", ">runs", ">median hypervolume", ">first is better in", ">p", "so")
+    heads = ("searches", "test", ">runs", ">median hypervolume", ">first is better in", ">p", "so")
     return data_table(heads, rows, "Significance of differences")
 
 
