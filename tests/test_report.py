@@ -632,6 +632,14 @@ def test_no_figure_is_cut_by_the_end_of_a_page(browser, page):
         )
         page_height = 297 / 25.4 * 96
         assert len(found) > 8
+        heights = visit.page.evaluate(
+            """[...document.querySelectorAll(".plot[data-drawn]")]
+                .filter(node => node.offsetWidth > 0)
+                .map(node => [node.dataset.figure, node.clientHeight,
+                              node.querySelector(".main-svg").clientHeight])"""
+        )
+        for name, box, drawn in heights:
+            assert drawn <= box, f"{name} hangs over its caption"
         for tag, height, rule in found:
             assert height < 0.95 * page_height, (tag, height)
             assert tag == "svg" or rule == "avoid", (tag, rule)

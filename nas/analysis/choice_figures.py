@@ -291,7 +291,10 @@ def branch_shares_figure(table: pd.DataFrame, *, theme: ThemeName = "light") -> 
                 hovertemplate="%{hovertext}<extra></extra>",
             )
         )
-    figure.update_xaxes(title_text="share of the channels of cells", tickformat=".0%", range=[0, 1])
+    figure.update_layout(legend_traceorder="normal")
+    figure.update_xaxes(
+        title_text="share of the channels of cells", tickformat=".0%", range=[0, 1.004]
+    )
     figure.update_yaxes(autorange="reversed", showgrid=False, title_text="networks of the front")
     return figure
 

@@ -119,7 +119,7 @@ def indicators_figure(table: pd.DataFrame, *, theme: ThemeName = "light") -> go.
         )
     )
     figure.update_xaxes(
-        title_text="share of the joint front's hypervolume", tickformat=".0%", range=[0, 1]
+        title_text="share of the joint front's hypervolume", tickformat=".0%", range=[0, 1.004]
     )
     figure.update_yaxes(
         tickvals=list(range(len(names))), ticktext=names, autorange="reversed", showgrid=False
