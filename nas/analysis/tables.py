@@ -2,7 +2,8 @@
 
 ``trials`` is ``Run.trials`` of :mod:`nas.records`: one row a trial, errors between 0 and 1, NaN
 where a trial is not complete. All objectives are minimised. Frames go in unchanged and come out
-new, with a plain index. Left out: comparison over repeated runs, importance of choices.
+new, with a plain index. Left out: several runs (:mod:`nas.analysis.comparison`), choices
+(:mod:`nas.analysis.importance`).
 """
 
 from __future__ import annotations
