@@ -11,6 +11,7 @@ LIGHT = [
     "nas.architecture",
     "nas.cli",
     "nas.cost",
+    "nas.dashboard",
     "nas.pareto",
     "nas.presets",
     "nas.quantities",

@@ -67,7 +67,6 @@ def dressed(
         **figure["layout"],
         "meta": meta,
         "shapes": [] if budget is None else [_budget_line(budget, meta["middle"], ink)],
-        "activeshape": {"opacity": 1, "fillcolor": ink},
     }
     return {"data": [*traces, _ring(place or _find(traces, chosen), theme)], "layout": layout}
 
@@ -160,7 +159,6 @@ def _budget_line(budget: int, middle: float, ink: str) -> dict[str, object]:
         "y0": 0,
         "y1": 1,
         "yref": "paper",
-        "editable": True,
         "line": {"color": ink, "width": 2.5, "dash": "dash"},
         "label": {
             "text": f"budget {format_count(budget)}",

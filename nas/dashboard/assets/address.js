@@ -21,13 +21,18 @@
     const href = location.pathname + search + location.hash;
     if (isStep) history.pushState({}, "", href);
     else history.replaceState(history.state, "", href);
-    window.dash_clientside.set_props("address", { search });
+    tellDash();
+  }
+
+  // What Dash's own links do: its Location then takes the whole address from the browser.
+  function tellDash() {
+    window.dispatchEvent(new CustomEvent("_dashprivate_pushstate"));
   }
 
   function go(href) {
     const link = new URL(href, location.href);
     history.pushState({}, "", link.href);
-    window.dash_clientside.set_props("address", { pathname: link.pathname, search: link.search });
+    tellDash();
     window.scrollTo(0, 0);
   }
 

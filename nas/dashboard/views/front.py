@@ -13,8 +13,7 @@ from nas.analysis.repeats import error_bars_table
 from nas.analysis.tables import front_table, picks_table, trials_table
 from nas.cost import COST_LABELS, COSTS
 from nas.dashboard.address import bind_parameter, select_on_click, watch
-from nas.dashboard.blocks import figure as plot
-from nas.dashboard.blocks import named, switch
+from nas.dashboard.blocks import GRAPH, named, switch
 from nas.dashboard.cloud_figure import cloud_figure, default_budget, drawn_words, dressed
 from nas.dashboard.picked import budget_panel, chosen_panel, front_panel
 from nas.dashboard.seen import LOOK, Seen, see
@@ -23,15 +22,19 @@ from nas.dashboard.state import State as Address
 
 SCALES = {"log": "logarithmic", "linear": "linear"}
 
+DRAGGED: Any = {**GRAPH, "edits": {"shapePosition": True}}
+"""The frame of the figure: the budget's line, its only shape, can be dragged."""
+
 
 def layout(state: Address) -> Component:
     """The view's components, empty."""
     figure = html.Figure(
         [
-            plot(
-                "front-figure",
-                "Error against cost of all trials; the tables beside have the front",
-                "plot tall",
+            html.Div(
+                dcc.Graph(id="front-figure", responsive=True, config=DRAGGED),
+                className="plot tall",
+                role="group",
+                **named("Error against cost of all trials; the tables beside have the front"),
             ),
             html.Figcaption(
                 [

@@ -1,0 +1,213 @@
+"""The dashboard over runs that change while it is looked at, and over hostile ones."""
+
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from dashboard_pages import Served, Visit
+from synthetic_runs import make_run
+from test_dashboard_source import add_trial
+
+from nas.records import Outcome, open_run
+
+pytestmark = pytest.mark.browser
+FIGURE = "#front-figure"
+GRAPH = "document.querySelector('#front-figure .js-plotly-plot')"
+HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+SEARCH = [
+    "tiny", "--data", "fashion-mnist-mini", "--trials", "8", "--epochs", "1",
+    "--images", "512", "--device", "cpu", "--workers", "1",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_trials_of_a_running_search_appear_while_one_looks(browser, tmp_path):
+    words = ["search", *SEARCH, "--name", "live", "--results", str(tmp_path)]
+    search = subprocess.Popen(
+        [sys.executable, "-m", "nas", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        run = wait_for_run(tmp_path / "live", search)
+        with Served([run]) as served, Visit(browser, served) as visit:
+            visit.until("/^live, [1-9]/.test(document.querySelector('#live').innerText)")
+            visit.drawn(FIGURE)
+            visit.until(f"{GRAPH}.data.some(t => t.customdata && t.customdata.length)")
+            number = visit.page.evaluate(
+                f"{GRAPH}.data.flatMap(t => t.customdata || []).find(Number.isInteger)"
+            )
+            visit.click_trial(FIGURE, number)
+            zoom(visit)
+            before = visit.page.evaluate(f"{GRAPH}._fullLayout.xaxis.range")
+            shown = visit.page.locator("#live").inner_text()
+            visit.page.evaluate("window.isSamePage = true")
+            visit.until(f"document.querySelector('#live').innerText !== '{shown}'")
+            assert search.wait(300) == 0, search.stderr.read().decode()[-2000:]
+            visit.until("/^(live, )?8 trials/.test(document.querySelector('#live').innerText)")
+            visit.until(f"{GRAPH}.data.flatMap(t => t.customdata || []).includes(7)")
+            # Nothing that the reader set was lost, and nothing was loaded anew.
+            assert visit.page.evaluate("window.isSamePage")
+            assert visit.page.evaluate(f"{GRAPH}._fullLayout.xaxis.range") == before
+            assert f"trial={number}" in visit.page.url
+            visit.assert_quiet()
+    finally:
+        search.terminate()
+        search.wait(60)
+
+
+def wait_for_run(path, search):
+    """The run as soon as it is there and has a trial."""
+    for _ in range(1200):
+        assert search.poll() is None, search.stderr.read().decode()[-2000:]
+        try:
+            run = open_run(path)
+            if len(run.trials):
+                return run
+        except (OSError, ValueError):
+            pass
+        subprocess.run(["sleep", "0.1"], check=True)
+    raise AssertionError("the search wrote no trial")
+
+
+def zoom(visit):
+    """Zoom into the middle of the figure with the mouse."""
+    box = visit.page.locator(f"{FIGURE} .nsewdrag").first.bounding_box()
+    x, y = box["x"], box["y"]
+    before = visit.page.evaluate(f"String({GRAPH}._fullLayout.xaxis.range)")
+    visit.page.mouse.move(x + 0.04 * box["width"], y + 0.2 * box["height"])
+    visit.page.mouse.down()
+    visit.page.mouse.move(x + 0.9 * box["width"], y + 0.95 * box["height"], steps=6)
+    visit.page.mouse.up()
+    visit.until(f"String({GRAPH}._fullLayout.xaxis.range) !== '{before}'")
+
+
+def test_a_new_trial_keeps_zoom_legend_and_budget(browser, tmp_path):
+    run = make_run(tmp_path, "first", trials=20)
+    with Served([run]) as served, Visit(browser, served, "/front?trial=3&budget=90000000") as visit:
+        visit.drawn(FIGURE)
+        zoom(visit)
+        visit.page.locator(f"{FIGURE} .legendtoggle").first.click()
+        hidden = f"{GRAPH}._fullData.filter(t => t.visible === 'legendonly').map(t => t.uid)"
+        visit.until(f"{hidden}.length === 1")
+        before = visit.page.evaluate(f"[{GRAPH}._fullLayout.xaxis.range, {hidden}]")
+        add_trial(run)
+        visit.until(f"{GRAPH}.data.some(t => t.uid === 'running')")
+        assert visit.page.evaluate(f"[{GRAPH}._fullLayout.xaxis.range, {hidden}]") == before
+        assert visit.page.evaluate(f"{GRAPH}.layout.shapes[0].x0") == 90_000_000
+        assert visit.page.evaluate(f"{GRAPH}.data.at(-1).x.length") == 1
+        visit.until("document.querySelector('#live').innerText === 'live, 21 trials'")
+        visit.assert_quiet()
+
+
+def test_a_run_that_vanishes_is_said_and_comes_back(browser, tmp_path):
+    run = make_run(tmp_path, "first", trials=8)
+    with Served([run]) as served, Visit(browser, served) as visit:
+        visit.drawn(FIGURE)
+        shutil.move(run.path, tmp_path / "away")
+        visit.page.get_by_text("cannot be read just now").wait_for()
+        assert visit.page.evaluate(f"{GRAPH}.data.length") > 1, "the last frames stay"
+        visit.click_trial(FIGURE, 0)
+        shutil.move(tmp_path / "away", run.path)
+        visit.until("document.querySelector('#notice').innerText === ''")
+        add_trial(run)
+        visit.until(f"{GRAPH}.data.some(t => t.uid === 'running')")
+        visit.assert_quiet()
+
+
+def test_a_locked_database_is_said_and_waited_for(browser, tmp_path):
+    run = make_run(tmp_path, "first", trials=8)
+    with Served([run]) as served, Visit(browser, served) as visit:
+        visit.drawn(FIGURE)
+        add_trial(run)
+        connection = sqlite3.connect(run.path / "study.db", isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        add_nothing = connection.execute("SELECT COUNT(*) FROM trials").fetchone()
+        assert add_nothing == (9,)
+        (run.path / "study.db").touch()
+        visit.page.get_by_text("database is locked").wait_for(timeout=60_000)
+        visit.click_trial(FIGURE, 0)
+        connection.execute("ROLLBACK")
+        connection.close()
+        visit.until("document.querySelector('#notice').innerText === ''")
+        visit.until(f"{GRAPH}.data.some(t => t.uid === 'running')")
+        visit.assert_quiet()
+
+
+def test_a_server_that_ends_is_said(browser, tmp_path):
+    run = make_run(tmp_path, "first", trials=8)
+    with Served([run]) as served, Visit(browser, served) as visit:
+        visit.drawn(FIGURE)
+        visit.page.route("**/status*", lambda route: route.abort())
+        visit.page.get_by_text("The server does not answer").wait_for()
+        visit.page.unroute("**/status*")
+        visit.until("document.querySelector('#notice').innerText === ''")
+
+
+def test_nothing_hostile_runs(browser, tmp_path):
+    def outcome(number, error, curve):
+        if number % 2:
+            return Outcome("failed", reason=HOSTILE)
+        return Outcome("complete", error, epochs=8, train_seconds=20.0)
+
+    made = make_run(
+        tmp_path, HOSTILE.replace("/", ""), trials=6, outcome=outcome, sampler=HOSTILE,
+        device=HOSTILE,
+    )  # fmt: skip
+    run = open_run(made.path)
+    with Served([run]) as served:
+        for address in (
+            "/front?trial=1",
+            "/architecture?trial=1",
+            f"/front?trial={HOSTILE}&x={HOSTILE}&run={HOSTILE}#{HOSTILE}",
+        ):
+            with Visit(browser, served, address) as visit:
+                visit.page.wait_for_selector(".drawing img")
+                if address.startswith("/front"):
+                    visit.drawn(FIGURE)
+                    visit.page.mouse.move(*visit.place(FIGURE, 1))
+                    visit.page.wait_for_timeout(300)
+                else:
+                    visit.page.get_by_text("onerror").first.wait_for()
+                assert visit.page.evaluate("window.hacked") is None
+                assert visit.page.locator("img[src=x]").count() == 0
+                visit.assert_quiet()
+
+
+@pytest.mark.slow
+def test_the_page_exports_into_the_runs_directory(browser, tmp_path):
+    run = make_run(tmp_path, "first", trials=6)
+    before = set(tmp_path.rglob("*"))
+    with Served([run]) as served, Visit(browser, served, "/architecture?trial=3") as visit:
+        visit.page.set_default_timeout(300_000)
+        visit.page.get_by_text("It is written into the run's own directory").wait_for()
+        shown = visit.page.locator(".command code").first.inner_text()
+        visit.page.get_by_role("button", name="Export now").click()
+        visit.page.get_by_text("Exporting for").wait_for()
+        assert visit.page.get_by_role("button", name="Export now").is_disabled()
+        visit.page.get_by_text("largest difference").wait_for()
+        out = run.path / "exports" / "trial3"
+        assert f"--out {out}" in shown
+        listed = visit.page.locator(".export li").all_inner_texts()
+        assert sorted(listed) == sorted(
+            str(path) for path in out.iterdir() if path.name != "export.json"
+        )
+        assert all(
+            path.is_relative_to(run.path / "exports") for path in set(tmp_path.rglob("*")) - before
+        )
+        assert visit.page.get_by_role("button", name="Export now").is_enabled()
+        visit.assert_quiet()
+
+
+def test_a_command_is_copied(browser, tmp_path):
+    run = make_run(tmp_path, "first", trials=3)
+    with Served([run]) as served, Visit(browser, served, "/architecture?trial=0") as visit:
+        visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        button = visit.page.locator(".copy").first
+        button.click()
+        visit.page.get_by_text("Copied").wait_for()
+        copied = visit.page.evaluate("navigator.clipboard.readText()")
+        assert copied == visit.page.locator(".command code").first.inner_text()
+        assert re.match(r"nas export .*first --pick trial:0 --out .*/first/exports/trial0", copied)
+        visit.assert_quiet()
