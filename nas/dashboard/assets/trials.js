@@ -7,18 +7,21 @@
   const quoted = (text) =>
     encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
   let about = null;
+  let grid = null;
 
-  /* Where other rows are meant, the grid begins at the top; where they only grew, it stays. */
+  /* Where other rows are meant, the grid begins at the top; where they only grew, it stays. A grid
+     without rows has none to refresh, and would never ask again. A new grid asks by itself. */
   function readAnew(now) {
     const api = window.dash_ag_grid && window.dash_ag_grid.getApi("trials-grid");
     if (!api || api.isDestroyed()) return none();
     const text = JSON.stringify(now);
-    if (text === about) api.refreshInfiniteCache();
-    else {
+    const isNew = api !== grid;
+    const isOther = !isNew && text !== about;
+    [grid, about] = [api, text];
+    if (isOther || api.getDisplayedRowCount() === 0) {
       api.purgeInfiniteCache();
-      if (about !== null) api.ensureIndexVisible(0, "top");
-    }
-    about = text;
+      if (api.getDisplayedRowCount() > 0) api.ensureIndexVisible(0, "top");
+    } else if (!isNew) api.refreshInfiniteCache();
     return none();
   }
 
