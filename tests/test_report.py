@@ -29,6 +29,9 @@ CHROMIUM_ARGUMENTS = [
     "--disable-quic",
     "--disable-background-networking",
 ]
+PATIENCE_MS = 240_000
+"""What the browser may take on a machine that is busy with other tests."""
+
 HOSTILE = '</script><img src=x onerror="window.hacked=1"><b>&amp;'
 
 
@@ -439,6 +442,7 @@ class Visit:
             viewport=size, color_scheme=scheme, reduced_motion="reduce"
         )
         self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
         self.requests, self.complaints = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on(
