@@ -24,6 +24,9 @@ STANDINGS = ("front", "dominated", "stopped", "failed", "running")
 PROGRESS_SHARES = (0.1, 0.25, 0.5, 1.0)
 PROGRESS_COLUMNS = ["share", "device_seconds", "trials", "hypervolume", "hypervolume_share"]
 MAX_DOMINATORS = 3
+_AT_ONCE = 4096
+"""Trials that are compared with the front at once: some megabytes."""
+
 SEED_ORIGIN = "seed:"
 
 _SHOWN = [*COSTS, "peak_activation_bytes", "epochs", "train_seconds", "origin", "reused"]
@@ -93,15 +96,30 @@ def _last_errors(trials: pd.DataFrame, curves: pd.DataFrame | None) -> pd.Series
 
 
 def _dominators(numbers: np.ndarray, points: np.ndarray, on_front: np.ndarray) -> list[str]:
-    front, front_numbers = points[on_front], numbers[on_front]
-    named = []
-    for row, inside in zip(points, on_front, strict=True):
-        if inside or np.isnan(row).any():
-            named.append("")
-            continue
-        better = (front <= row).all(axis=1) & (front < row).any(axis=1)
-        named.append(", ".join(map(str, front_numbers[better][:MAX_DOMINATORS])))
+    front, front_words = points[on_front], numbers[on_front].astype(str).tolist()
+    named = [""] * len(numbers)
+    asked = np.flatnonzero(~on_front & np.isfinite(points).all(axis=1))
+    for start in range(0, len(asked), _AT_ONCE):
+        rows = asked[start : start + _AT_ONCE]
+        better = np.ones((len(rows), len(front)), dtype=bool)
+        # A front point that is no worse anywhere is better somewhere: its equals are on the front.
+        for axis in range(points.shape[1]):
+            better &= front[None, :, axis] <= points[rows, axis, None]
+        for row, found in zip(rows.tolist(), _first_columns(better), strict=True):
+            named[row] = ", ".join(front_words[column] for column in found)
     return named
+
+
+def _first_columns(marked: np.ndarray) -> list[list[int]]:
+    """The first few columns that are marked, by row; at most :data:`MAX_DOMINATORS`."""
+    left, each = marked.copy(), np.arange(len(marked))
+    found: list[list[int]] = [[] for _ in each]
+    for _ in range(min(MAX_DOMINATORS, marked.shape[1])):
+        first = left.argmax(axis=1)
+        for row in np.flatnonzero(left[each, first]).tolist():
+            found[row].append(int(first[row]))
+        left[each, first] = False
+    return found
 
 
 def picks_table(trials: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
