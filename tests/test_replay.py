@@ -55,7 +55,7 @@ def studies_of(monkeypatch: pytest.MonkeyPatch) -> list[optuna.Study]:
 class TestProposals:
     @pytest.mark.parametrize(("sampler", "workers"), [("random", 1), ("nsga2", 8)])
     def test_the_whole_table_is_trained_once(self, table, sampler, workers):
-        search = replay(table, Setup(sampler, 3, eta=2, workers=workers))
+        search = replay(table, Setup(sampler, 3, halving="", workers=workers))
         assert sorted(search.rows) == list(range(208))
         assert sum(search.repeats) > 0
         assert 0 < search.fills < 208
@@ -77,7 +77,7 @@ class TestProposals:
         assert states.count(TrialState.COMPLETE) == 208
 
     def test_the_same_setup_gives_the_same_search(self, table):
-        setup = Setup("nsga2", 5, eta=2, workers=4, trials=60)
+        setup = Setup("nsga2", 5, halving="", workers=4, trials=60)
         first, second = replay(table, setup), replay(table, setup)
         assert (first.rows, first.device_seconds) == (second.rows, second.device_seconds)
         assert replay(table, replace(setup, seed=6)).rows != first.rows
@@ -99,7 +99,7 @@ class TestClock:
         assert search.clock_seconds[-1] < 0.35 * seconds.sum()
 
     def test_a_stopped_trial_spends_the_seconds_of_its_rungs(self, table):
-        search = replay(table, Setup("random", 0, eta=2, trials=60))
+        search = replay(table, Setup("random", 0, halving="", trials=60))
         seconds = table.curves[0].seconds[search.rows, np.array(search.rungs) - 1]
         assert search.device_seconds == pytest.approx(np.cumsum(seconds))
         assert min(search.rungs) == 1
@@ -121,7 +121,7 @@ class TestClock:
 class TestHalving:
     def test_stopped_trials_are_pruned_with_their_curve(self, table, monkeypatch):
         studies = studies_of(monkeypatch)
-        search = replay(table, Setup("random", 0, eta=2, trials=60))
+        search = replay(table, Setup("random", 0, halving="", trials=60))
         rows = Rows(table)
         seen = {TrialState.PRUNED: 0, TrialState.COMPLETE: 0}
         for trial in studies[0].get_trials(deepcopy=False):
@@ -137,12 +137,12 @@ class TestHalving:
         assert seen[TrialState.PRUNED] == 60 - search.rungs.count(5) > 20
 
     def test_a_larger_eta_judges_at_its_powers_alone(self, table):
-        search = replay(table, Setup("random", 0, eta=4, trials=100))
+        search = replay(table, Setup("random", 0, halving="eta=4", trials=100))
         assert set(search.rungs) == {1, 3, 5}
 
     def test_the_signal_decides(self, table):
-        by_error = replay(table, Setup("random", 0, eta=2, trials=60))
-        by_loss = replay(table, Setup("random", 0, eta=2, trials=60, signal="train_loss_sum"))
+        by_error = replay(table, Setup("random", 0, halving="", trials=60))
+        by_loss = replay(table, Setup("random", 0, halving="signal=train_loss_sum", trials=60))
         assert by_error.rows != by_loss.rows or by_error.rungs != by_loss.rungs
 
 
@@ -175,7 +175,7 @@ def test_shares_are_hypervolumes_of_the_rows_so_far(table):
 
 
 def test_the_command(capsys):
-    replay_module.main(["--trials", "12", "--eta", "2"])
+    replay_module.main(["--trials", "12", "--halving"])
     out = capsys.readouterr()
     assert out.out.startswith("random + halving: 12 trials, ")
     assert "made-up" in out.err

@@ -93,12 +93,12 @@ class _Planned:
     device_seconds: list[float]
 
 
-def series(table, sampler, seconds, *, eta=None, order=None):
+def series(table, sampler, seconds, *, halving=None, order=None):
     rows = order if order is not None else np.random.default_rng(0).permutation(208).tolist()
     times = (seconds * np.arange(1, len(rows) + 1)).tolist()
     search = _Planned(rows, [5] * len(rows), times)
-    name = sampler + (" + halving" if eta else "")
-    return Series(name, sampler, eta, 1, "error", table, (search,) * 3)
+    name = sampler + ("" if halving is None else " + halving")
+    return Series(name, sampler, halving, 1, table, (search,) * 3)
 
 
 class TestBars:
@@ -109,7 +109,7 @@ class TestBars:
                 series(table, "nsga2", 3.0),
                 series(table, "tpe", 6.0),
                 series(table, "pareto", 4.0),
-                series(table, "pareto", 2.0, eta=2),
+                series(table, "pareto", 2.0, halving=""),
             ],
             "pareto",
         )
@@ -146,7 +146,7 @@ class TestBars:
 
 
 def test_plans_every_contestant_with_and_without_halving():
-    setups = search_efficiency.plan(["random", "tpe", "pareto"], "pareto", [100, 101], [2])
+    setups = search_efficiency.plan(["random", "tpe", "pareto"], "pareto", [100, 101], [""])
     names = [one.series for one in setups if one.seed == 100]
     assert names == [
         "random",
@@ -155,8 +155,8 @@ def test_plans_every_contestant_with_and_without_halving():
         "tpe + halving",
         "pareto",
         "pareto + halving",
-        "random + halving + by validation_loss",
-        "random + halving + by train_loss_sum",
+        "random + halving signal=error",
+        "random + halving signal=train_loss_sum",
         "pareto + halving, 8 workers",
     ]
     assert {one.seed for one in setups} == {100, 101}
