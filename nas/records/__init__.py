@@ -24,6 +24,7 @@ from nas.records.stored import (
     Proposal,
     Rejections,
     RunSettings,
+    Stop,
     locate,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "Run",
     "RunSettings",
     "RunSummary",
+    "Stop",
     "delete_run",
     "driver_of",
     "list_runs",

@@ -38,6 +38,7 @@ from nas.records.stored import (
     RunSettings,
     RunState,
     State,
+    Stop,
     cause,
     locate,
 )
@@ -151,14 +152,19 @@ class Run:
         return "interrupted" if is_open else "finished"
 
     @property
+    def stops(self) -> dict[int, Stop]:
+        """The rungs where trials were stopped, by number; older runs recorded none."""
+        stops = {number: result.get("stop") for number, result in self._results.items()}
+        return {
+            number: Stop(**{**stop, "dominated_by": tuple(stop["dominated_by"])})
+            for number, stop in stops.items()
+            if stop
+        }
+
+    @property
     def lost(self) -> frozenset[int]:
         """The failed trials whose workers died: their networks may be trained again."""
-        rows = self._query("SELECT trial_id, number FROM trials WHERE study_id = :study")
-        results = {
-            number: json.loads(self._attributes.get(trial_id, {}).get("result", "{}"))
-            for trial_id, number in rows
-        }
-        return frozenset(number for number, result in results.items() if result.get("lost"))
+        return frozenset(number for number, result in self._results.items() if result.get("lost"))
 
     def architecture(self, number: int) -> Architecture:
         """The architecture of a trial.
@@ -230,6 +236,15 @@ class Run:
         for trial_id, key, text in rows:
             attributes.setdefault(trial_id, {})[key] = text
         return attributes
+
+    @cached_property
+    def _results(self) -> dict[int, dict[str, Any]]:
+        """What was recorded of the ends of trials, by number."""
+        rows = self._query("SELECT trial_id, number FROM trials WHERE study_id = :study")
+        return {
+            int(number): json.loads(self._attributes.get(trial_id, {}).get("result", "{}"))
+            for trial_id, number in rows
+        }
 
     def _errors(self) -> dict[int, float]:
         rows = self._query(
@@ -430,6 +445,7 @@ def _trial_row(row: Any, attributes: Mapping[str, str], error: float | None) -> 
         "finished": finished,
         "reason": result.get("reason", "") if ended else interrupted,
         "origin": known.get("origin", ""),
+        "expected_share": known.get("expected_share"),
         "reused": bool(result.get("reused", False)) if ended else False,
         "architecture": known.get("architecture", ""),
     }
