@@ -324,7 +324,9 @@ class TestRejected:
 
     def test_a_network_that_does_not_fit_has_no_cost(self, tmp_path: Path) -> None:
         """Its costs cannot be counted; it is listed all the same."""
-        task = small_task().model_copy(update={"target": Target(image=Shape(3, 224, 224), classes=3)})
+        task = small_task().model_copy(
+            update={"target": Target(image=Shape(3, 224, 224), classes=3)}
+        )
         run = synthetic_runs.make_run(tmp_path, "misfit", trials=1, space="googlenet", task=task)
         values = [run.values[0][name] for name in SearchSpace.load("googlenet").parameters]
         small = task.model_copy(update={"target": Target(image=Shape(3, 8, 8), classes=3)})
