@@ -95,7 +95,7 @@ class TestStopped:
         data, words = data_of(stopping, number), shown(stopping, number)
         assert f"standing {data['reason']} error" in words
         assert f"error {100 * data['shown_error']:.2f} % at epoch 1, its last" in words
-        assert "What dominated it at epoch 1, the nearest first" in words
+        assert "What dominated it at epoch 1" in words
         rival = data["rivals"][0]
         row = (
             f"{rival['number']} {100 * rival['rung_error']:.2f} {100 * rival['error_change']:+.2f}"
@@ -187,7 +187,7 @@ class TestChosen:
             assert trials["error"][number] <= trials["error"][beaten]
             assert trials["macs"][number] <= trials["macs"][beaten]
         assert f"complete, but dominated by {trial_words(rivals)}" in words
-        assert "What dominates it on the front, the nearest first" in words
+        assert "What dominates it on the front" in words
         assert data["neighbours"] == []
         assert data["hypervolume_share"] is None
 

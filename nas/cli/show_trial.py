@@ -85,17 +85,17 @@ def _print_rivals(data: Mapping[str, Any]) -> None:
     stop = data["stop"]
     if data["neighbours"]:
         rows = [(row["beside"], *_compared(row, data)) for row in data["neighbours"]]
-        _print_compared(("",), rows, data, "Beside it on the front, with the difference to it")
+        _print_compared(("",), rows, data, "Beside it on the front")
     elif data["dominators"]:
         rows = [_compared(row, data) for row in data["dominators"][:SHOWN]]
-        _print_compared((), rows, data, "What dominates it on the front, the nearest first")
+        _print_compared((), rows, data, "What dominates it on the front")
     elif stop is not None and data["rivals"]:
         it = "it" if stop["judged"] == data["number"] else f"trial {stop['judged']}"
         rows = [
             (*_compared(row, data, "rung_error"), _became(row, data["run_state"]))
             for row in data["rivals"]
         ]
-        title = f"What dominated {it} at epoch {stop['epoch']}, the nearest first"
+        title = f"What dominated {it} at epoch {stop['epoch']}"
         _print_compared((), rows, data, title, ("in the end",))
 
 
