@@ -1,6 +1,6 @@
 """Replay a search on a complete table: any sampler, halving or none, workers, a simulated clock.
 
-    python benchmarks/replay.py --sampler nsga2 --halving eta=2 --workers 8 --trials 200 [--seed 0]
+    python benchmarks/replay.py --sampler nsga2 --halving --workers 8 --trials 200 [--seed 0]
 
 Rules, the same for all:
 
@@ -17,8 +17,7 @@ Rules, the same for all:
   hypervolume is that of (error at the last rung, MACs) to chance error and the largest MACs.
 
 The sampler learns (error, log10 MACs), both minimised. Halving is given as words such as
-``eta=2,rungs=2/8,doubt=0.5,signal=error``; what is left out is the product's default, the rungs
-the powers of eta among the table's.
+``eta=2,rungs=2/8,doubt=0.5,signal=error``; what is left out is as in the product.
 """
 
 from __future__ import annotations
@@ -40,15 +39,18 @@ import optuna
 from efficiency.measures import shares
 from efficiency.samplers import CONTESTANTS, Rows, check_contestant, make_sampler
 from efficiency.synthetic import synthetic_table
-from efficiency.table import SIGNALS, Table
+from efficiency.table import SIGNALS, Array, Table
 from optuna.trial import TrialState
 
 from nas.records.writing import quiet_optuna
 from nas.search.halving import Halving
 from nas.search.samplers import distributions_of
 
-ETA, SIGNAL = 2, "validation_loss"
-"""Halving as the product does it."""
+SIGNAL = "validation_loss"
+"""What the product's halving ranks on."""
+
+ORACLE = "oracle"
+"""The last rung's error as the signal at every rung: what no prediction can beat."""
 
 TRIES = 8
 """Repeats in a row before an unseen architecture is drawn, as in nas/search/proposals.py."""
@@ -166,7 +168,7 @@ class _Replay:
         self._halving: Halving | None = None
         if setup.halving is not None:
             self._halving, signal = make_halving(table, setup.halving)
-            self._signal = getattr(self._curves, signal)
+            self._signal = _signal(table, signal)
         self._proposer = Proposer(table, setup.sampler, setup.seed)
         self._queue: list[tuple[float, int, _Running]] = []
         self._order = count()
@@ -263,12 +265,12 @@ def make_halving(table: Table, words: str) -> tuple[Halving, str]:
     Raises:
         ValueError: a word is not known, or its value is none.
     """
-    settings: dict[str, Any] = {"eta": ETA}
-    rungs: list[int] | None = None
+    settings: dict[str, Any] = {}
+    rungs = list(table.rungs)
     signal = SIGNAL
     for word in filter(None, words.split(",")):
         key, _, value = word.partition("=")
-        if key == "signal" and value in SIGNALS:
+        if key == "signal" and value in (*SIGNALS, ORACLE):
             signal = value
         elif key == "rungs":
             rungs = [int(one) for one in value.split("/")]
@@ -277,11 +279,19 @@ def make_halving(table: Table, words: str) -> tuple[Halving, str]:
         elif key == "doubt":
             settings[key] = float(value)
         else:
-            raise ValueError(f"halving: {word!r} is not one of eta, rungs, doubt, small_front, signal")
+            raise ValueError(
+                f"halving: {word!r} is not one of eta, rungs, doubt, small_front, signal"
+            )
     last = table.rungs[-1]
-    powers = {settings["eta"] ** power for power in range(20)}
-    chosen = rungs or [epoch for epoch in table.rungs if epoch in powers]
-    return Halving([*(epoch for epoch in chosen if epoch != last), last], **settings), signal
+    return Halving([*(epoch for epoch in rungs if epoch != last), last], **settings), signal
+
+
+def _signal(table: Table, name: str) -> Array:
+    curves = table.curves[0]
+    if name == ORACLE:
+        return np.broadcast_to(table.error[:, None], curves.error.shape)
+    values: Array = getattr(curves, name)
+    return values
 
 
 def load_table(path: Path | None) -> Table:

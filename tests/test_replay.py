@@ -23,7 +23,7 @@ from efficiency.measures import Shares
 from efficiency.samplers import Rows
 from efficiency.synthetic import synthetic_table
 from efficiency.table import Table
-from replay import Proposer, Setup, replay
+from replay import Proposer, Setup, make_halving, replay
 
 
 def small_space() -> SearchSpace:
@@ -136,9 +136,16 @@ class TestHalving:
         assert seen[TrialState.COMPLETE] == search.rungs.count(5)
         assert seen[TrialState.PRUNED] == 60 - search.rungs.count(5) > 20
 
-    def test_a_larger_eta_judges_at_its_powers_alone(self, table):
-        search = replay(table, Setup("random", 0, halving="eta=4", trials=100))
+    def test_it_judges_at_the_rungs_that_are_given(self, table):
+        search = replay(table, Setup("random", 0, halving="eta=4,rungs=1/4,doubt=0", trials=100))
         assert set(search.rungs) == {1, 3, 5}
+
+    @pytest.mark.parametrize(
+        "words", ["eta", "eta=two", "signal=macs", "rungs=3/5/1", "brackets=2"]
+    )
+    def test_words_that_say_nothing_are_refused(self, table, words):
+        with pytest.raises(ValueError, match=r"halving|int|rising"):
+            make_halving(table, words)
 
     def test_the_signal_decides(self, table):
         by_error = replay(table, Setup("random", 0, halving="", trials=60))

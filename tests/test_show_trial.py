@@ -78,12 +78,12 @@ class TestStopped:
             f"stopped at epoch 2: rank {stop['rank']} of {stop['seen']}, "
         )
         assert [row["number"] for row in data["rivals"]] == stop["dominated_by"]
-        curves = stopping.curves.set_index(["number", "epoch"])["error"]
+        curves = stopping.curves.set_index(["number", "epoch"])["validation_loss"]
         trials = stopping.trials.set_index("number")
         for row in data["rivals"]:
-            assert row["rung_error"] == curves[row["number"], 2]
+            assert row["rung_loss"] == curves[row["number"], 2]
             change = curves[row["number"], 2] - curves[number, 2]
-            assert row["error_change"] == pytest.approx(change)
+            assert row["loss_change"] == pytest.approx(change)
             assert row["macs_ratio"] == pytest.approx(
                 trials["macs"][row["number"]] / trials["macs"][number]
             )
@@ -97,9 +97,7 @@ class TestStopped:
         assert f"error {100 * data['shown_error']:.2f} % at epoch 1, its last" in words
         assert "What dominated it at epoch 1" in words
         rival = data["rivals"][0]
-        row = (
-            f"{rival['number']} {100 * rival['rung_error']:.2f} {100 * rival['error_change']:+.2f}"
-        )
+        row = f"{rival['number']} {rival['rung_loss']:.3f} {rival['loss_change']:+.3f}"
         assert row in words
         lines = nas("show", stopping.path, "--trial", number).out.splitlines()
         assert max(len(line) for line in lines if not line.startswith("  nas ")) <= width
@@ -245,10 +243,11 @@ class TestTables:
 
     def test_rivals_at_a_rung(self) -> None:
         curves = pd.concat([CURVES, CURVES.iloc[[1]].assign(number=4, epoch=1, error=0.4)])
+        curves["validation_loss"] = 2 * curves["error"]
         table = rivals_table(TRIALS, curves, (4, 2), 3, 1)
         assert table["number"].tolist() == [4, 2]
-        assert table["rung_error"].tolist() == [0.4, 0.33]
-        assert table["error_change"].tolist() == pytest.approx([-0.05, -0.12])
+        assert table["rung_loss"].tolist() == [0.8, 0.66]
+        assert table["loss_change"].tolist() == pytest.approx([-0.1, -0.24])
         assert table["macs_ratio"].tolist() == pytest.approx([4 / 80, 10 / 80])
         assert table["error"].tolist() == [0.5, 0.2]
 

@@ -66,16 +66,16 @@ def rivals_table(
 ) -> pd.DataFrame:
     """The trials that dominated one at a rung, in the order given.
 
-    Columns: ``number``, ``rung_error`` (theirs at that epoch), the costs, ``error_change`` and
-    ``COST_ratio`` as in :func:`neighbours_table` (of the errors at the rung), ``state`` and
-    ``error`` (what became of them).
+    Columns: ``number``, ``rung_loss`` (their validation loss at that epoch, which decides there),
+    ``loss_change`` (less that of the trial), the costs, ``COST_ratio`` as in
+    :func:`neighbours_table`, ``state`` and ``error`` (what became of them).
     """
-    at_rung = curves[curves["epoch"] == epoch].set_index("number")["error"]
+    at_rung = curves[curves["epoch"] == epoch].set_index("number")["validation_loss"]
     rivals = trials.set_index("number").reindex(list(numbers)).dropna(subset=["state"])
     own = _row(trials, number)
     table = rivals.reset_index()[["number", *COSTS, "state", "error"]]
-    table.insert(1, "rung_error", table["number"].map(at_rung).astype(float))
-    table["error_change"] = table["rung_error"] - at_rung.get(number, np.nan)
+    table.insert(1, "rung_loss", table["number"].map(at_rung).astype(float))
+    table["loss_change"] = table["rung_loss"] - at_rung.get(number, np.nan)
     for name in COSTS:
         table[f"{name}_ratio"] = table[name] / own[name]
     return table

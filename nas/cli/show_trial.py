@@ -92,11 +92,17 @@ def _print_rivals(data: Mapping[str, Any]) -> None:
     elif stop is not None and data["rivals"]:
         it = "it" if stop["judged"] == data["number"] else f"trial {stop['judged']}"
         rows = [
-            (*_compared(row, data, "rung_error"), _became(row, data["run_state"]))
+            (
+                str(row["number"]),
+                _number(row["rung_loss"], ".3f"),
+                _number(row["loss_change"], "+.3f"),
+                *_cost_words(row, data),
+                _became(row, data["run_state"]),
+            )
             for row in data["rivals"]
         ]
         title = f"What dominated {it} at epoch {stop['epoch']}"
-        _print_compared((), rows, data, title, ("in the end",))
+        _print_compared((), rows, data, title, ("in the end",), measure=">validation loss")
 
 
 def _print_compared(
@@ -105,34 +111,40 @@ def _print_compared(
     data: Mapping[str, Any],
     title: str,
     after: tuple[str, ...] = (),
+    measure: str = ">error (%)",
 ) -> None:
     from nas.cli.console import print_table, print_text
 
     costs = [header for name in _costs(data) for header in (UNITS[name][0], ">times")]
     print_text()
-    print_table((*before, ">trial", ">error (%)", ">difference", *costs, *after), rows, title=title)
+    print_table((*before, ">trial", measure, ">difference", *costs, *after), rows, title=title)
 
 
 def _costs(data: Mapping[str, Any]) -> list[str]:
     return [name for name in data["objectives"] if name != "error"]
 
 
-def _compared(
-    row: Mapping[str, Any], data: Mapping[str, Any], error: str = "error"
-) -> tuple[str, ...]:
+def _compared(row: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, ...]:
     """Another trial, and how it differs from this one: in points of error, and times the cost."""
-    costs = [
+    error, change = 100 * row["error"], 100 * row["error_change"]
+    return (
+        str(row["number"]),
+        _number(error, ".2f"),
+        _number(change, "+.2f"),
+        *_cost_words(row, data),
+    )
+
+
+def _cost_words(row: Mapping[str, Any], data: Mapping[str, Any]) -> list[str]:
+    return [
         text
         for name in _costs(data)
         for text in (f"{row[name] / UNITS[name][1]:,.2f}", f"{row[f'{name}_ratio']:.2f}")
     ]
-    change = row["error_change"]
-    return (
-        str(row["number"]),
-        "" if math.isnan(row[error]) else f"{100 * row[error]:.2f}",
-        "" if math.isnan(change) else f"{100 * change:+.2f}",
-        *costs,
-    )
+
+
+def _number(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(value, form)
 
 
 def _became(row: Mapping[str, Any], run_state: str) -> str:

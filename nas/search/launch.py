@@ -198,4 +198,5 @@ def _halving(settings: RunSettings, task: Task) -> Halving | None:
     if not settings.halving or settings.evaluate is not None:
         return None  # a function of the caller's has one rung
     costs = [name for name in settings.objectives if name != "error"]
-    return Halving(task.rungs, costs=[COST_LABELS[name] for name in costs])
+    names = [COST_LABELS[name] for name in costs]
+    return Halving(task.rungs, costs=names, measure="validation loss")

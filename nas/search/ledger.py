@@ -125,10 +125,22 @@ class Ledger:
 
     def curve_of(self, number: int) -> list[list[float]]:
         """[epoch, error] at each rung that a trial passed, or its trainer where it is reused."""
+        known = self._known_curve(number)
+        return [[epoch, error] for epoch, _, _, error, *_ in known if epoch and error is not None]
+
+    def losses_of(self, number: int) -> list[tuple[int, float]]:
+        """(epoch, validation loss) at each rung that a trial passed, as :meth:`curve_of`."""
+        known = self._known_curve(number)
+        return [
+            (int(epoch), error if loss is None else loss)
+            for epoch, _, loss, error, *_ in known
+            if epoch and error is not None
+        ]
+
+    def _known_curve(self, number: int) -> Curve:
         trial = self.trials[number]
         trainer = self._trainers.get(trial.proposal.proxy_fingerprint, number)
-        known = trial.curve or self.trials[trainer].curve
-        return [[epoch, error] for epoch, _, _, error, *_ in known if epoch and error is not None]
+        return trial.curve or self.trials[trainer].curve
 
     def measure_front(self) -> None:
         """Count the front and its hypervolume."""

@@ -35,7 +35,10 @@ class Rungs:
             self._executor.go_on(number)
             return None
         costs = self._ledger.costs_of(number)
-        decision = halving.report(number, result.epoch, result.error, costs)
+        # The loss ranks what the end will be better than the error, which counts whole images.
+        loss = result.validation_loss
+        value = loss if math.isfinite(loss) else result.error
+        decision = halving.report(number, result.epoch, value, costs)
         if decision.goes_on:
             self._executor.go_on(number)
             return None
@@ -53,7 +56,7 @@ class Rungs:
         if self._halving is None:
             return
         costs, outcome = self._ledger.costs_of(number), self._ledger.outcomes[number]
-        for epoch, error in self._ledger.curve_of(number):
+        for epoch, loss in self._ledger.losses_of(number):
             if epoch in self._halving.rungs:
                 goes_on = outcome.state != "pruned" or epoch < outcome.epochs
-                self._halving.restore(number, int(epoch), error, costs, goes_on=goes_on)
+                self._halving.restore(number, epoch, loss, costs, goes_on=goes_on)

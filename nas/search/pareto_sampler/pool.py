@@ -126,10 +126,10 @@ class Source:
             point = space.canonical(form.values(row))
             if point is None or set(point) != set(form.distributions):
                 continue
-            row = form.row(point)
-            key = form.key(row)
+            canonical = form.row(point)
+            key = form.key(canonical)
             if key not in form.seen and key not in taken:
-                found.setdefault(key, row)
+                found.setdefault(key, canonical)
         return np.array(list(found.values())).reshape(len(found), rows.shape[1])
 
     def _children(self, form: Form, parents: Rows, number: int) -> Rows:
