@@ -34,15 +34,18 @@ from efficiency.page import write_page
 from efficiency.results import Series
 from efficiency.samplers import available, check_contestant
 from efficiency.table import SIGNALS, Table
-from replay import SIGNAL, Search, Setup, load_table, replay
+from replay import ORACLE, SIGNAL, Search, Setup, load_table, replay
 
 from nas.quantities import format_seconds
 
-LIMITS = {"tpe": 400, "gp": 200}
-"""Trials at most of the samplers whose asking slows down with every trial."""
+LIMITS = {"tpe": 400, "gp": 200, "pareto": 250, "pareto_space": 250}
+"""Trials at most of the samplers that take their time to ask."""
 
-WORKERS_TOO, TRIALS_TOO = 8, 1_000
-"""The search that is looked through for architectures that were trained twice."""
+WORKERS_TOO, TRIALS_TOO, SEEDS_TOO = 8, 1_000, 5
+"""The searches that are looked through for architectures that were trained twice."""
+
+BOUND = f"signal={ORACLE},doubt=0"
+"""Halving that knows every trial's end at its first rung: no prediction can save more."""
 
 FIRST_SEED, NUM_SEEDS = 100, 20
 
@@ -59,13 +62,17 @@ def plan(
         for halving in (None, *halvings)
     ]
     series += [
-        Setup("random", 0, halving=f"signal={signal}", trials=_limit("random"), until_full=True)
-        for signal in SIGNALS
-        if signal != SIGNAL and "random" in contestants and "" in halvings
+        Setup("random", 0, halving=words, trials=_limit("random"), until_full=True)
+        for words in (*(f"signal={one}" for one in SIGNALS if one != SIGNAL), BOUND)
+        if "random" in contestants and "" in halvings
     ]
-    if ours in contestants and "" in halvings:
-        series += [Setup(ours, 0, halving="", workers=WORKERS_TOO, trials=TRIALS_TOO)]
-    return [replace(one, seed=seed) for seed in seeds for one in series]
+    many = Setup(ours, 0, halving="", workers=WORKERS_TOO, trials=TRIALS_TOO)
+    is_asked = ours in contestants and "" in halvings
+    planned = []
+    for place, seed in enumerate(seeds):
+        with_many = [*series, many] if is_asked and place < SEEDS_TOO else series
+        planned += [replace(one, seed=seed) for one in with_many]
+    return planned
 
 
 def _limit(contestant: str) -> int | None:
