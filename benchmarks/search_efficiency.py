@@ -38,7 +38,9 @@ from replay import ORACLE, SIGNAL, Search, Setup, load_table, replay
 
 from nas.quantities import format_seconds
 
-LIMITS = {"tpe": 400, "gp": 200, "pareto": 250, "pareto_space": 250}
+LIMITS = {
+    "nsga2": 400, "tpe": 300, "gp": 200, "evolution": 400, "pareto": 250, "pareto_space": 250
+}  # fmt: skip
 """Trials at most of the samplers that take their time to ask."""
 
 WORKERS_TOO, TRIALS_TOO, SEEDS_TOO = 8, 1_000, 5

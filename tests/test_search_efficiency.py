@@ -185,16 +185,16 @@ def test_goes_on_where_it_stopped_and_writes_everything(tmp_path, table, monkeyp
     monkeypatch.setattr(search_efficiency, "ProcessPoolExecutor", InThisProcess)
     search_efficiency.main(words)
     rows = (out / "searches.jsonl").read_text().splitlines()
-    assert len(rows) == 2 * 7
+    assert len(rows) == 2 * 8
     (out / "searches.jsonl").write_text("\n".join(rows[:5]) + '\n{"key": "cut of')
     capsys.readouterr()
     search_efficiency.main(words)
     error = capsys.readouterr().err
     assert "not complete" in error
-    assert "9/9 in " in error
+    assert "11/11 in " in error
     again = [json.loads(row) for row in (out / "searches.jsonl").read_text().splitlines()[6:]]
     before = {row["key"]: row["search"]["rows"] for row in map(json.loads, rows)}
-    assert len(again) == 9
+    assert len(again) == 11
     assert all(row["search"]["rows"] == before[row["key"]] for row in again)
     found = json.loads((out / "results.json").read_text())
     assert {row["series"] for row in found["effort"]} >= {"random", "nsga2 + halving"}
