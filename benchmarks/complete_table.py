@@ -16,28 +16,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
-import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from efficiency.table import COSTS, Curves, Table
-from proxy_ranking import Key, device_name, read_rows
+from trainings import Key, device_name, give_way, read_rows, run_jobs, versions
 
 from nas.architecture import Architecture
 from nas.cost import count_cost
 from nas.datasets import Statistics, TrainValidation, carve, load_data, measure_statistics
 from nas.evaluate import Evaluation, EvaluationFailed
-from nas.quantities import format_seconds
 from nas.space import SearchSpace
 from nas.task import Task, proxy
 from nas.training.allocator import keep_freed_memory
@@ -149,7 +143,7 @@ def train(architecture: Architecture, task: Task, seed: int) -> dict[str, Any]:
     return {"rungs": rungs, "failed": failed}
 
 
-def _train_job(job: Job, task: Task) -> dict[str, Any]:
+def _train_job(job: Job, *, task: Task) -> dict[str, Any]:
     return train(job.architecture, task, job.seed)
 
 
@@ -160,76 +154,18 @@ def row_of(job: Job, trained: Mapping[str, Any]) -> dict[str, Any]:
         "row": job.row,
         "architecture": job.architecture.fingerprint,
         "device": device_name("cpu"),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": versions(),
         **trained,
     }
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    task: Task,
-    path: Path,
-    rows: dict[Key, dict[str, Any]],
-    *,
-    workers: int,
-) -> None:
-    """Train what has no row, in order, and append a row for each; ``rows`` gets them too."""
-    missing = list({job.key: job for job in jobs if job.key not in rows}.values())
-    if not missing:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    progress = Progress(missing)
-    # Before a worker starts: torch's and numba's threads would be made when they are imported.
-    os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("spawn")
-    with (
-        path.open("a") as file,
-        ProcessPoolExecutor(min(workers, len(missing)), mp_context=context) as pool,
-    ):
-        if file.tell() and not path.read_text().endswith("\n"):
-            file.write("\n")
-        running: dict[Future[dict[str, Any]], Job] = {
-            pool.submit(_train_job, job, task): job for job in missing
-        }
-        try:
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    row = rows[job.key] = row_of(job, future.result())
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
-                    progress.show(job, row)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-class Progress:
-    """A line a training on standard error: how many are done, and the time that is left."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._start = time.monotonic()
-        self._count, self._left = len(jobs), sum(job.work for job in jobs)
-        self._number, self._done = 0, 0.0
-
-    def show(self, job: Job, row: Mapping[str, Any]) -> None:
-        """A training is done."""
-        self._number += 1
-        self._done += job.work
-        self._left -= job.work
-        seconds = time.monotonic() - self._start
-        left = format_seconds(max(0.0, self._left) * seconds / self._done)
-        rungs = row["rungs"]
-        result = (
-            row["failed"]
-            or f"error {rungs[-1]['error']:.3f} in {rungs[-1]['seconds']:.1f} CPU seconds"
-        )
-        print(
-            f"{self._number}/{self._count} in {format_seconds(seconds)}, about {left} left: "
-            f"row {job.row}, seed {job.seed}: {result}",
-            file=sys.stderr,
-            flush=True,
-        )
+def told(job: Job, row: Mapping[str, Any]) -> str:
+    """A training in the line that says it is done."""
+    result = row["failed"]
+    if result is None:
+        last = row["rungs"][-1]
+        result = f"error {last['error']:.3f} in {last['seconds']:.1f} CPU seconds"
+    return f"row {job.row}, seed {job.seed}: {result}"
 
 
 def pack(
@@ -292,12 +228,20 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None) -> None:
     """Train what is missing, and pack the table where nothing is."""
     arguments = parse_arguments(words)
-    os.nice(max(0, arguments.nice - os.nice(0)))  # workers inherit it
+    give_way(arguments.nice)
     space, task = SearchSpace.load(SPACE), the_task()
     path = arguments.out / "trainings.jsonl"
     rows = read_rows(path)
     jobs = plan_jobs(space, task)
-    run_jobs(jobs[: arguments.first], task, path, rows, workers=arguments.workers)
+    run_jobs(
+        jobs[: arguments.first],
+        path,
+        rows,
+        workers=arguments.workers,
+        train=partial(_train_job, task=task),
+        row_of=row_of,
+        told=told,
+    )
     lacking = sum(job.key not in rows for job in jobs)
     if lacking:
         print(f"{lacking:,} of {len(jobs):,} trainings are left; the same command goes on")

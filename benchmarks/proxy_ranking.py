@@ -16,17 +16,11 @@ the machine hardly counts.
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
-import os
-import platform
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +28,7 @@ import numpy as np
 import torch
 from proxy_settings import IMAGES, REFERENCE, ROUNDS, SETTINGS, Setting, reference
 from ranking_tables import Study, write_tables
+from trainings import Key, device_name, give_way, read_rows, run_jobs, versions
 
 from nas.architecture import Architecture
 from nas.cost import count_cost
@@ -49,13 +44,10 @@ from nas.datasets import (
 )
 from nas.evaluate import Evaluation, EvaluationFailed
 from nas.presets import cifar_googlenet
-from nas.quantities import format_seconds, parse_size
+from nas.quantities import parse_size
 from nas.space import SearchSpace
 from nas.task import Precision, Task, create_task, narrowing, proxy
 from nas.training.precision import resolve_precision
-
-Key = tuple[str, str, int]
-"""Fingerprints of task and proxy, and the seed: what a training's result follows from."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +140,7 @@ def _warm_up(device: str, precision: Precision) -> None:
     Evaluation(cifar_googlenet(), task, 0, data.to(device), statistics, device).advance()
 
 
-def train(job: Job, device: str) -> dict[str, Any]:
+def train(job: Job, *, device: str) -> dict[str, Any]:
     """Run the training in this process; what is added to the file, without what the job says."""
     torch.set_num_threads(1)
     task = job.task
@@ -178,7 +170,7 @@ def train(job: Job, device: str) -> dict[str, Any]:
     return {"rungs": rungs, "failed": failed}
 
 
-def row_of(job: Job, trained: Mapping[str, Any], device: str) -> dict[str, Any]:
+def row_of(job: Job, trained: Mapping[str, Any], *, device: str) -> dict[str, Any]:
     """A training as it stands in the file."""
     return {
         "key": list(job.key),
@@ -189,100 +181,15 @@ def row_of(job: Job, trained: Mapping[str, Any], device: str) -> dict[str, Any]:
         "stages": len(job.architecture.stages),
         "precision": job.task.precision,
         "device": device_name(device),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": versions(),
         **trained,
     }
 
 
-def device_name(device: str) -> str:
-    """The processor or the GPU, for people."""
-    if device != "cpu":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} CPUs, one thread"
-
-
-def read_rows(path: Path) -> dict[Key, dict[str, Any]]:
-    """The trainings in the file, by key; a last line that was cut off is left out."""
-    rows: dict[Key, dict[str, Any]] = {}
-    lines = path.read_text().splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            print(f"{path}, line {number} is not complete and left out", file=sys.stderr)
-            continue
-        task, narrow, seed = row["key"]
-        rows[task, narrow, seed] = row
-    return rows
-
-
-def run_jobs(
-    jobs: Sequence[Job],
-    path: Path,
-    rows: dict[Key, dict[str, Any]],
-    *,
-    workers: int,
-    device: str,
-    niceness: int,
-) -> None:
-    """Train what has no row, in order, and append a row for each; ``rows`` gets them too."""
-    missing = list({job.key: job for job in jobs if job.key not in rows}.values())
-    if not missing:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    progress = Progress(missing)
-    os.nice(max(0, niceness - os.nice(0)))  # workers inherit it
-    context = multiprocessing.get_context("spawn")
-    with (
-        path.open("a") as file,
-        ProcessPoolExecutor(min(workers, len(missing)), mp_context=context) as pool,
-    ):
-        if file.tell() and not path.read_text().endswith("\n"):
-            file.write("\n")
-        running: dict[Future[dict[str, Any]], Job] = {
-            pool.submit(train, job, device): job for job in missing
-        }
-        try:
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    row = rows[job.key] = row_of(job, future.result(), device)
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
-                    progress.show(job, row)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-class Progress:
-    """A line a training on standard error: how many are done, and the time that is left."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._start = time.monotonic()
-        self._count, self._left = len(jobs), sum(job.work for job in jobs)
-        self._number, self._done = 0, 0.0
-
-    def show(self, job: Job, row: Mapping[str, Any]) -> None:
-        """A training is done."""
-        self._number += 1
-        self._done += job.work
-        self._left -= job.work
-        seconds = time.monotonic() - self._start
-        left = format_seconds(max(0.0, self._left) * seconds / self._done)
-        rungs = row["rungs"]
-        result = f"error {rungs[-1]['error']:.3f}" if rungs else row["failed"]
-        print(
-            f"{self._number}/{self._count} in {format_seconds(seconds)}, about {left} left: "
-            f"{job.setting.name}, seed {job.seed}, architecture {job.number}: {result}",
-            file=sys.stderr,
-            flush=True,
-        )
+def told(job: Job, row: Mapping[str, Any]) -> str:
+    """A training in the line that says it is done."""
+    result = f"error {row['rungs'][-1]['error']:.3f}" if row["rungs"] else row["failed"]
+    return f"{job.setting.name}, seed {job.seed}, architecture {job.number}: {result}"
 
 
 def plan_jobs(arguments: argparse.Namespace, data: DataInfo, precision: Precision) -> list[Job]:
@@ -373,8 +280,16 @@ def main(words: Sequence[str] | None = None) -> None:
     data = describe_data(arguments.data)
     jobs = plan_jobs(arguments, data, _precision(arguments, rows))
     if not arguments.report:
-        workers, device, niceness = arguments.workers, arguments.device, arguments.nice
-        run_jobs(jobs, path, rows, workers=workers, device=device, niceness=niceness)
+        give_way(arguments.nice)
+        run_jobs(
+            jobs,
+            path,
+            rows,
+            workers=arguments.workers,
+            train=partial(train, device=arguments.device),
+            row_of=partial(row_of, device=arguments.device),
+            told=told,
+        )
     title = f"{arguments.data.rpartition('/')[2]}, {arguments.space}, MACs <= {arguments.max_macs}"
     write_tables(study_of(jobs, rows, data, title), arguments.out / "table.md", arguments.json)
 

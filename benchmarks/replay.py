@@ -1,6 +1,6 @@
 """Replay a search on a complete table: any sampler, halving or none, workers, a simulated clock.
 
-    python benchmarks/replay.py --sampler nsga2 --eta 2 --workers 8 --trials 200 [--seed 0]
+    python benchmarks/replay.py --sampler nsga2 --halving --workers 8 --trials 200 [--seed 0]
 
 Rules, the same for all:
 
@@ -16,7 +16,8 @@ Rules, the same for all:
 - Only completed trials are on the front of a search: a stopped one has no final error. The
   hypervolume is that of (error at the last rung, MACs) to chance error and the largest MACs.
 
-The sampler learns (error, log10 MACs), both minimised. Halving may rank on another signal.
+The sampler learns (error, log10 MACs), both minimised. Halving is given as words such as
+``eta=2,rungs=2/8,doubt=0.5,signal=error``; what is left out is as in the product.
 """
 
 from __future__ import annotations
@@ -38,12 +39,18 @@ import optuna
 from efficiency.measures import shares
 from efficiency.samplers import CONTESTANTS, Rows, check_contestant, make_sampler
 from efficiency.synthetic import synthetic_table
-from efficiency.table import SIGNALS, Table
+from efficiency.table import SIGNALS, Array, Table
 from optuna.trial import TrialState
 
 from nas.records.writing import quiet_optuna
 from nas.search.halving import Halving
 from nas.search.samplers import distributions_of
+
+SIGNAL = "validation_loss"
+"""What the product's halving ranks on."""
+
+ORACLE = "oracle"
+"""The last rung's error as the signal at every rung: what no prediction can beat."""
 
 TRIES = 8
 """Repeats in a row before an unseen architecture is drawn, as in nas/search/proposals.py."""
@@ -59,9 +66,8 @@ class Setup:
 
     sampler: str
     seed: int
-    eta: int | None = None
+    halving: str | None = None
     workers: int = 1
-    signal: str = "error"
     trials: int | None = None
     device_seconds: float = math.inf
     until_full: bool = False
@@ -71,9 +77,8 @@ class Setup:
     def series(self) -> str:
         """What it is but for the seed, for people and as a key."""
         words = [self.sampler]
-        if self.eta is not None:
-            words.append(f"halving {self.eta}" if self.eta != 2 else "halving")
-            words += [f"by {self.signal}"] if self.signal != "error" else []
+        if self.halving is not None:
+            words.append(f"halving {self.halving}".strip())
         return " + ".join(words) + (f", {self.workers} workers" if self.workers > 1 else "")
 
 
@@ -160,8 +165,10 @@ class _Replay:
     def __init__(self, table: Table, setup: Setup) -> None:
         self._table, self._setup = table, setup
         self._curves = table.curves[0]
-        self._signal = getattr(self._curves, setup.signal)
-        self._halving = None if setup.eta is None else _halving(table, setup.eta)
+        self._halving: Halving | None = None
+        if setup.halving is not None:
+            self._halving, signal = make_halving(table, setup.halving)
+            self._signal = _signal(table, signal)
         self._proposer = Proposer(table, setup.sampler, setup.seed)
         self._queue: list[tuple[float, int, _Running]] = []
         self._order = count()
@@ -252,11 +259,39 @@ class _Replay:
         return self._ended_seconds + sum(now - start for start in self._starts.values())
 
 
-def _halving(table: Table, eta: int) -> Halving:
-    """Rungs at powers of eta among the table's, and its last."""
+def make_halving(table: Table, words: str) -> tuple[Halving, str]:
+    """Halving as the words say, and the signal that it ranks on.
+
+    Raises:
+        ValueError: a word is not known, or its value is none.
+    """
+    settings: dict[str, Any] = {}
+    rungs = list(table.rungs)
+    signal = SIGNAL
+    for word in filter(None, words.split(",")):
+        key, _, value = word.partition("=")
+        if key == "signal" and value in (*SIGNALS, ORACLE):
+            signal = value
+        elif key == "rungs":
+            rungs = [int(one) for one in value.split("/")]
+        elif key in ("eta", "small_front"):
+            settings[key] = int(value)
+        elif key == "doubt":
+            settings[key] = float(value)
+        else:
+            raise ValueError(
+                f"halving: {word!r} is not one of eta, rungs, doubt, small_front, signal"
+            )
     last = table.rungs[-1]
-    powers = {eta**power for power in range(20)}
-    return Halving([epoch for epoch in table.rungs if epoch in powers or epoch == last], eta)
+    return Halving([*(epoch for epoch in rungs if epoch != last), last], **settings), signal
+
+
+def _signal(table: Table, name: str) -> Array:
+    curves = table.curves[0]
+    if name == ORACLE:
+        return np.broadcast_to(table.error[:, None], curves.error.shape)
+    values: Array = getattr(curves, name)
+    return values
 
 
 def load_table(path: Path | None) -> Table:
@@ -272,8 +307,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--table", type=Path, help="results/tiny_table/table.json.gz; default: a made-up one")
     add("--sampler", default="random", help=f"one of {', '.join(CONTESTANTS)}")
-    add("--eta", type=int, help="halving by this factor (default: none)")
-    add("--signal", default="error", choices=SIGNALS, help="what halving ranks on")
+    add("--halving", nargs="?", const="", help="halving, with settings (default: none)")
     add("--workers", type=int, default=1)
     add("--trials", type=int, default=200)
     add("--seed", type=int, default=0)
@@ -288,9 +322,8 @@ def main(words: Sequence[str] | None = None) -> None:
     setup = Setup(
         sampler=check_contestant(given.sampler),
         seed=given.seed,
-        eta=given.eta,
+        halving=given.halving,
         workers=given.workers,
-        signal=given.signal,
         trials=given.trials,
     )
     search = replay(table, setup)

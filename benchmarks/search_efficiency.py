@@ -34,15 +34,20 @@ from efficiency.page import write_page
 from efficiency.results import Series
 from efficiency.samplers import available, check_contestant
 from efficiency.table import SIGNALS, Table
-from replay import Search, Setup, load_table, replay
+from replay import ORACLE, SIGNAL, Search, Setup, load_table, replay
 
 from nas.quantities import format_seconds
 
-LIMITS = {"tpe": 400, "gp": 200}
-"""Trials at most of the samplers whose asking slows down with every trial."""
+LIMITS = {
+    "nsga2": 400, "tpe": 300, "gp": 200, "evolution": 400, "pareto": 250, "pareto_space": 250
+}  # fmt: skip
+"""Trials at most of the samplers that take their time to ask."""
 
-WORKERS_TOO, TRIALS_TOO = 8, 1_000
-"""The search that is looked through for architectures that were trained twice."""
+WORKERS_TOO, TRIALS_TOO, SEEDS_TOO = 8, 1_000, 5
+"""The searches that are looked through for architectures that were trained twice."""
+
+BOUND = f"signal={ORACLE},doubt=0"
+"""Halving that knows every trial's end at its first rung: no prediction can save more."""
 
 FIRST_SEED, NUM_SEEDS = 100, 20
 
@@ -50,22 +55,30 @@ _CODE = Path(__file__).parents[1] / "nas" / "search"
 
 
 def plan(
-    contestants: Sequence[str], ours: str, seeds: Sequence[int], etas: Sequence[int]
+    contestants: Sequence[str], ours: str, seeds: Sequence[int], halvings: Sequence[str]
 ) -> list[Setup]:
     """All searches, seed by seed, so that every series has equally many at any time."""
     series = [
-        Setup(name, 0, eta=eta, trials=LIMITS.get(name.partition(":")[0]), until_full=True)
+        Setup(name, 0, halving=halving, trials=_limit(name), until_full=True)
         for name in contestants
-        for eta in (None, *etas)
+        for halving in (None, *halvings)
     ]
     series += [
-        Setup("random", 0, eta=etas[0], signal=signal, trials=LIMITS.get("random"), until_full=True)
-        for signal in SIGNALS
-        if signal != "error" and "random" in contestants and etas
+        Setup("random", 0, halving=words, trials=_limit("random"), until_full=True)
+        for words in (*(f"signal={one}" for one in SIGNALS if one != SIGNAL), BOUND)
+        if "random" in contestants and "" in halvings
     ]
-    if ours in contestants and etas:
-        series += [Setup(ours, 0, eta=etas[0], workers=WORKERS_TOO, trials=TRIALS_TOO)]
-    return [replace(one, seed=seed) for seed in seeds for one in series]
+    many = Setup(ours, 0, halving="", workers=WORKERS_TOO, trials=TRIALS_TOO)
+    is_asked = ours in contestants and "" in halvings
+    planned = []
+    for place, seed in enumerate(seeds):
+        with_many = [*series, many] if is_asked and place < SEEDS_TOO else series
+        planned += [replace(one, seed=seed) for one in with_many]
+    return planned
+
+
+def _limit(contestant: str) -> int | None:
+    return LIMITS.get(contestant.partition(":")[0])
 
 
 def key_of(setup: Setup, table: Table) -> str:
@@ -78,7 +91,7 @@ def code_digest(setup: Setup) -> str:
     """The code that proposes and halves in a search; Optuna's own is told by its version."""
     import optuna
 
-    files = [_CODE / "halving.py"] if setup.eta is not None else []
+    files = [_CODE / "halving.py"] if setup.halving is not None else []
     name = setup.sampler.partition(":")[0]
     if name.startswith("pareto"):
         files += [*sorted(_CODE.glob("pareto_sampler/*.py")), _CODE / "pareto_sampler.py"]
@@ -169,7 +182,7 @@ def series_of(
             first.setdefault(setup.series, setup)
             found.setdefault(setup.series, []).append(Search(**row["search"]))
     return [
-        Series(name, one.sampler, one.eta, one.workers, one.signal, table, tuple(found[name]))
+        Series(name, one.sampler, one.halving, one.workers, table, tuple(found[name]))
         for name, one in first.items()
     ]
 
@@ -180,7 +193,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--table", type=Path, help="results/tiny_table/table.json.gz; default: a made-up one")
     add("--contestants", nargs="+", help="names, with settings: nsga2:population_size=50")
     add("--ours", default="pareto_space", help="whose results are held against the others'")
-    add("--etas", nargs="*", type=int, default=[2], help="halving by these, beside none")
+    add("--halving", nargs="*", default=[""], help="settings of halving, beside none: eta=4")
     add("--seeds", nargs=2, type=int, metavar=("FIRST", "COUNT"), default=(FIRST_SEED, NUM_SEEDS))
     add("--workers", type=int, default=2, help="processes of one thread each")
     add("--nice", type=int, default=0, help="how far to give way to other processes (0 to 19)")
@@ -195,7 +208,7 @@ def main(words: Sequence[str] | None = None) -> None:
     os.nice(max(0, given.nice - os.nice(0)))
     contestants = [check_contestant(one) for one in given.contestants or available()]
     first, number = given.seeds
-    setups = plan(contestants, given.ours, range(first, first + number), given.etas)
+    setups = plan(contestants, given.ours, range(first, first + number), given.halving)
     path = given.out / "searches.jsonl"
     rows = read_searches(path)
     if not given.report:

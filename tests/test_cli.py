@@ -67,6 +67,38 @@ def test_help_lists_the_commands_in_order_of_use(width: int) -> None:
         assert longest_line(result.out) <= width
 
 
+def test_the_limits_of_a_search_stand_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out = nas("search", "--help").out
+    _, _, panel = out.partition("╭─ Limits (the search ends when one is reached) ")
+    panel = panel.partition("╰")[0]
+    found = re.findall(r"^│ (--[\w-]+) ", panel, re.MULTILINE)
+    assert found == ["--trials", "--time", "--device-seconds", "--patience"]
+    # No option takes the room of the others' help: it has nearly half of each line.
+    helps = re.findall(r"^│[ *]+--[\w-]+(?:  ?-h)? +(?:[A-Z<][\w.<>]* +)?(?=\S)", out, re.MULTILINE)
+    assert len(helps) >= 25
+    assert max(map(len, helps)) <= 44
+
+
+def test_halving_is_on_or_off_or_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bool | None] = []
+
+    def search(space: object, task: object, settings: dict[str, Any]) -> int:
+        given.append(settings["halving"])
+        return 0
+
+    monkeypatch.setattr("nas.cli.search._search", search)
+    words = ("search", "tiny", "--data", "fashion-mnist-mini", "--name", "x")
+    for more in ((), ("--halving",), ("--no-halving",)):
+        assert nas(*words, *more).code == 0
+    assert given == [None, True, False]
+    both = nas(*words, "--halving", "--no-halving")
+    assert (both.code, both.err) == (
+        2,
+        "error: --halving and --no-halving are opposites; give one of them\n",
+    )
+
+
 def test_version() -> None:
     assert re.fullmatch(r"nas \d+\.\d+\.\d+\n", nas("--version").out)
 

@@ -159,18 +159,6 @@ class TestTables:
             assert lines[index + 1].count("|") == lines[index].count("|")
 
 
-class TestRows:
-    def test_a_line_that_was_cut_off_is_left_out(self, tmp_path, capsys):
-        path = tmp_path / "trials.jsonl"
-        path.write_text('{"key": ["a", "b", 1], "error": 2}\n{"key": ["a", "c", 1], "er')
-        rows = proxy_ranking.read_rows(path)
-        assert list(rows) == [("a", "b", 1)]
-        assert "line 2 is not complete" in capsys.readouterr().err
-
-    def test_there_are_none_before_the_first(self, tmp_path):
-        assert proxy_ranking.read_rows(tmp_path / "trials.jsonl") == {}
-
-
 def run(images: str, out: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """The study on a few images of 12 pixels: two architectures, three settings."""
     given = [

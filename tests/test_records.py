@@ -16,7 +16,7 @@ import pytest
 from small_search import trained
 from test_search import TINY, search, task
 
-from nas.cli.show import trial_data
+from nas.cli.trial_data import trial_data
 from nas.records import (
     CURVE_COLUMNS,
     TRIAL_COLUMNS,

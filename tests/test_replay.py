@@ -23,7 +23,7 @@ from efficiency.measures import Shares
 from efficiency.samplers import Rows
 from efficiency.synthetic import synthetic_table
 from efficiency.table import Table
-from replay import Proposer, Setup, replay
+from replay import Proposer, Setup, make_halving, replay
 
 
 def small_space() -> SearchSpace:
@@ -55,7 +55,7 @@ def studies_of(monkeypatch: pytest.MonkeyPatch) -> list[optuna.Study]:
 class TestProposals:
     @pytest.mark.parametrize(("sampler", "workers"), [("random", 1), ("nsga2", 8)])
     def test_the_whole_table_is_trained_once(self, table, sampler, workers):
-        search = replay(table, Setup(sampler, 3, eta=2, workers=workers))
+        search = replay(table, Setup(sampler, 3, halving="", workers=workers))
         assert sorted(search.rows) == list(range(208))
         assert sum(search.repeats) > 0
         assert 0 < search.fills < 208
@@ -77,7 +77,7 @@ class TestProposals:
         assert states.count(TrialState.COMPLETE) == 208
 
     def test_the_same_setup_gives_the_same_search(self, table):
-        setup = Setup("nsga2", 5, eta=2, workers=4, trials=60)
+        setup = Setup("nsga2", 5, halving="", workers=4, trials=60)
         first, second = replay(table, setup), replay(table, setup)
         assert (first.rows, first.device_seconds) == (second.rows, second.device_seconds)
         assert replay(table, replace(setup, seed=6)).rows != first.rows
@@ -99,7 +99,7 @@ class TestClock:
         assert search.clock_seconds[-1] < 0.35 * seconds.sum()
 
     def test_a_stopped_trial_spends_the_seconds_of_its_rungs(self, table):
-        search = replay(table, Setup("random", 0, eta=2, trials=60))
+        search = replay(table, Setup("random", 0, halving="", trials=60))
         seconds = table.curves[0].seconds[search.rows, np.array(search.rungs) - 1]
         assert search.device_seconds == pytest.approx(np.cumsum(seconds))
         assert min(search.rungs) == 1
@@ -121,7 +121,7 @@ class TestClock:
 class TestHalving:
     def test_stopped_trials_are_pruned_with_their_curve(self, table, monkeypatch):
         studies = studies_of(monkeypatch)
-        search = replay(table, Setup("random", 0, eta=2, trials=60))
+        search = replay(table, Setup("random", 0, halving="", trials=60))
         rows = Rows(table)
         seen = {TrialState.PRUNED: 0, TrialState.COMPLETE: 0}
         for trial in studies[0].get_trials(deepcopy=False):
@@ -136,13 +136,20 @@ class TestHalving:
         assert seen[TrialState.COMPLETE] == search.rungs.count(5)
         assert seen[TrialState.PRUNED] == 60 - search.rungs.count(5) > 20
 
-    def test_a_larger_eta_judges_at_its_powers_alone(self, table):
-        search = replay(table, Setup("random", 0, eta=4, trials=100))
+    def test_it_judges_at_the_rungs_that_are_given(self, table):
+        search = replay(table, Setup("random", 0, halving="eta=4,rungs=1/4,doubt=0", trials=100))
         assert set(search.rungs) == {1, 3, 5}
 
+    @pytest.mark.parametrize(
+        "words", ["eta", "eta=two", "signal=macs", "rungs=3/5/1", "brackets=2"]
+    )
+    def test_words_that_say_nothing_are_refused(self, table, words):
+        with pytest.raises(ValueError, match=r"halving|int|rising"):
+            make_halving(table, words)
+
     def test_the_signal_decides(self, table):
-        by_error = replay(table, Setup("random", 0, eta=2, trials=60))
-        by_loss = replay(table, Setup("random", 0, eta=2, trials=60, signal="train_loss_sum"))
+        by_error = replay(table, Setup("random", 0, halving="", trials=60))
+        by_loss = replay(table, Setup("random", 0, halving="signal=train_loss_sum", trials=60))
         assert by_error.rows != by_loss.rows or by_error.rungs != by_loss.rungs
 
 
@@ -175,7 +182,7 @@ def test_shares_are_hypervolumes_of_the_rows_so_far(table):
 
 
 def test_the_command(capsys):
-    replay_module.main(["--trials", "12", "--eta", "2"])
+    replay_module.main(["--trials", "12", "--halving"])
     out = capsys.readouterr()
     assert out.out.startswith("random + halving: 12 trials, ")
     assert "made-up" in out.err

@@ -93,12 +93,12 @@ class _Planned:
     device_seconds: list[float]
 
 
-def series(table, sampler, seconds, *, eta=None, order=None):
+def series(table, sampler, seconds, *, halving=None, order=None):
     rows = order if order is not None else np.random.default_rng(0).permutation(208).tolist()
     times = (seconds * np.arange(1, len(rows) + 1)).tolist()
     search = _Planned(rows, [5] * len(rows), times)
-    name = sampler + (" + halving" if eta else "")
-    return Series(name, sampler, eta, 1, "error", table, (search,) * 3)
+    name = sampler + ("" if halving is None else " + halving")
+    return Series(name, sampler, halving, 1, table, (search,) * 3)
 
 
 class TestBars:
@@ -109,7 +109,7 @@ class TestBars:
                 series(table, "nsga2", 3.0),
                 series(table, "tpe", 6.0),
                 series(table, "pareto", 4.0),
-                series(table, "pareto", 2.0, eta=2),
+                series(table, "pareto", 2.0, halving=""),
             ],
             "pareto",
         )
@@ -146,7 +146,7 @@ class TestBars:
 
 
 def test_plans_every_contestant_with_and_without_halving():
-    setups = search_efficiency.plan(["random", "tpe", "pareto"], "pareto", [100, 101], [2])
+    setups = search_efficiency.plan(["random", "tpe", "pareto"], "pareto", [100, 101], [""])
     names = [one.series for one in setups if one.seed == 100]
     assert names == [
         "random",
@@ -155,8 +155,9 @@ def test_plans_every_contestant_with_and_without_halving():
         "tpe + halving",
         "pareto",
         "pareto + halving",
-        "random + halving + by validation_loss",
-        "random + halving + by train_loss_sum",
+        "random + halving signal=error",
+        "random + halving signal=train_loss_sum",
+            "random + halving signal=oracle,doubt=0",
         "pareto + halving, 8 workers",
     ]
     assert {one.seed for one in setups} == {100, 101}
@@ -184,16 +185,16 @@ def test_goes_on_where_it_stopped_and_writes_everything(tmp_path, table, monkeyp
     monkeypatch.setattr(search_efficiency, "ProcessPoolExecutor", InThisProcess)
     search_efficiency.main(words)
     rows = (out / "searches.jsonl").read_text().splitlines()
-    assert len(rows) == 2 * 7
+    assert len(rows) == 2 * 8
     (out / "searches.jsonl").write_text("\n".join(rows[:5]) + '\n{"key": "cut of')
     capsys.readouterr()
     search_efficiency.main(words)
     error = capsys.readouterr().err
     assert "not complete" in error
-    assert "9/9 in " in error
+    assert "11/11 in " in error
     again = [json.loads(row) for row in (out / "searches.jsonl").read_text().splitlines()[6:]]
     before = {row["key"]: row["search"]["rows"] for row in map(json.loads, rows)}
-    assert len(again) == 9
+    assert len(again) == 11
     assert all(row["search"]["rows"] == before[row["key"]] for row in again)
     found = json.loads((out / "results.json").read_text())
     assert {row["series"] for row in found["effort"]} >= {"random", "nsga2 + halving"}

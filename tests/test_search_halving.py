@@ -69,7 +69,7 @@ def test_who_is_left_behind_is_stopped_for_good(tmp_path: Path) -> None:
     # A network is stopped for a reason, which names the rung, the rank and who dominates it.
     for _, row in own.iterrows():
         assert row["reason"].startswith(f"stopped at epoch {row['epochs']}: rank ")
-        assert " error at " in row["reason"]
+        assert " validation loss at " in row["reason"]
     # Whoever trained to its end went by each rung but the last.
     for number in complete[~complete["reused"]].index:
         assert executor.let_go_on.count(number) >= 2
@@ -94,11 +94,11 @@ def test_without_halving_all_train_to_their_end(tmp_path: Path) -> None:
 
 def test_the_decisions_are_those_of_the_reports_in_their_order(tmp_path: Path) -> None:
     run = search(tmp_path, Recorder(waste))
-    halving = Halving(RUNGS)
+    halving = Halving(RUNGS, measure="validation loss")
     trials = run.trials.set_index("number")
     for number, curve in run.curves.groupby("number"):
-        for epoch, error in zip(curve["epoch"], curve["error"], strict=True):
-            decision = halving.report(number, epoch, error, [trials["macs"][number]])
+        for epoch, loss in zip(curve["epoch"], curve["validation_loss"], strict=True):
+            decision = halving.report(number, epoch, loss, [trials["macs"][number]])
         if trials["state"][number] == "pruned":
             assert decision.reason == trials["reason"][number]
         else:

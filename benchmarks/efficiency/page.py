@@ -168,7 +168,7 @@ def _draw(drawn: go.Figure, one: Series, band: Band, colour: str, column: int) -
         legendgroup=one.name,
         mode="lines",
         showlegend=column == 1,
-        line={"color": colour, "width": 2, "dash": "solid" if one.eta is None else "dash"},
+        line={"color": colour, "width": 2, "dash": "solid" if one.halving is None else "dash"},
         hovertemplate="%{y:.1%} at %{x:.4g}",
         row=1,
         col=column,

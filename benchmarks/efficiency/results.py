@@ -33,9 +33,8 @@ class Series:
 
     name: str
     sampler: str
-    eta: int | None
+    halving: str | None
     workers: int
-    signal: str
     table: Table
     searches: tuple[Ended, ...]
 
@@ -79,15 +78,13 @@ def target_rows(all_series: Sequence[Series]) -> list[dict[str, Any]]:
 
 def bars(all_series: Sequence[Series], ours: str) -> list[dict[str, Any]]:
     """The questions of the search engine, with what was measured and what is asked for."""
-    by_key = {
-        (one.sampler, one.eta is not None, one.workers, one.signal): one for one in all_series
-    }
+    by_key = {(one.sampler, one.halving, one.workers): one for one in all_series}
 
-    def find(sampler: str, halving: bool = False) -> Series | None:
-        return by_key.get((sampler, halving, 1, "error"))
+    def find(sampler: str, halving: str | None = None) -> Series | None:
+        return by_key.get((sampler, halving, 1))
 
     optuna = [one for name in OPTUNA if (one := find(name)) is not None]
-    random, alone, halved = find("random"), find(ours), find(ours, halving=True)
+    random, alone, halved = find("random"), find(ours), find(ours, halving="")
     rows: list[dict[str, Any]] = []
     if halved and random:
         rows += [_speed(halved, random, 0.98, 4.0)]

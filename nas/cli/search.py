@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nas.architecture import Architecture
     from nas.task import Task
 
+LIMITS = "Limits (the search ends when one is reached)"
+SEARCH = "Search"
 TASK = "Task"
 BUDGETS = "Budgets (hard: what exceeds one is never trained)"
 EXECUTION = "Execution"
@@ -51,17 +53,22 @@ def search(  # noqa: PLR0913 - one parameter an option
         whole(
             1,
             10_000_000,
-            help="End when so many trials are trained. Default: 64, if there is no other end.",
+            help="So many trials are trained. Default: 64, if there is no other limit.",
+            panel=LIMITS,
         ),
     ] = None,
     time: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End after so much time: 90s, 10m or 2h.")
+        str | None,
+        typer.Option(
+            metavar="TIME", help="So much time has gone by: 90s, 10m or 2h.", rich_help_panel=LIMITS
+        ),
     ] = None,
     device_seconds: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="End when all trials together took so much: 90s, 10m or 2h of one device.",
+            help="All trials together took so much time of one device.",
+            rich_help_panel=LIMITS,
         ),
     ] = None,
     patience: Annotated[
@@ -70,15 +77,9 @@ def search(  # noqa: PLR0913 - one parameter an option
             0,
             1,
             metavar="SHARE",
-            help="End when a trial is expected to add less than this share to the hypervolume: "
+            help="A trial is expected to add less than this share to the hypervolume, such as "
             "0.001. With --sampler pareto.",
-        ),
-    ] = None,
-    halving: Annotated[
-        bool | None,
-        flag(
-            "--halving/--no-halving",
-            help="Stop trials early that others leave behind. Default: off.",
+            panel=LIMITS,
         ),
     ] = None,
     objectives: Annotated[
@@ -86,6 +87,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         typer.Option(
             metavar="LIST",
             help="error and any of macs, params, activation_bytes. Default: error,macs.",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     sampler: Annotated[
@@ -93,12 +95,30 @@ def search(  # noqa: PLR0913 - one parameter an option
         typer.Option(
             metavar="NAME",
             help="pareto, evolution, nsga2, nsga3, tpe, gp, qmc or random. Default: nsga2.",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
-    seed: Annotated[int | None, whole(0, help="Of all that is random. Default: 0.")] = None,
+    halving: Annotated[
+        bool,
+        flag(
+            "--halving",
+            help="Stop trials early that others leave behind. Default: off.",
+            panel=SEARCH,
+        ),
+    ] = False,
+    no_halving: Annotated[
+        bool, flag("--no-halving", help="Train every trial to its end.", panel=SEARCH)
+    ] = False,
+    seed: Annotated[
+        int | None, whole(0, help="Of all that is random. Default: 0.", panel=SEARCH)
+    ] = None,
     seed_with: Annotated[
         list[str] | None,
-        typer.Option(metavar="PRESET", help="Try this preset or file first; may be repeated."),
+        typer.Option(
+            metavar="PRESET",
+            help="Try this preset or file first; may be repeated.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     max_macs: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Such as 300M.", rich_help_panel=BUDGETS)
@@ -230,6 +250,8 @@ def search(  # noqa: PLR0913 - one parameter an option
         raise ValueError("a new search needs a SPACE and --data; an old one goes on with --resume")
     if resume and plan:
         raise ValueError("--plan is for a new search; leave out --resume")
+    if halving and no_halving:
+        raise ValueError("--halving and --no-halving are opposites; give one of them")
     check_precision(precision)
     seconds = None if time is None else parse_time(time, "--time")
     settings = {
@@ -246,7 +268,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         if device_seconds is None
         else parse_time(device_seconds, "--device-seconds"),
         "patience": patience,
-        "halving": halving,
+        "halving": None if halving == no_halving else halving,
         "workers": workers,
         "concurrency": concurrency,
         "device": device,
@@ -311,5 +333,6 @@ def _search(space: str | None, task: Task | None, settings: Mapping[str, Any]) -
 def _plan(space: str, task: Task, settings: Mapping[str, Any]) -> None:
     from nas.cli.search_end import print_plan
     from nas.search.plan import plan_search
+    from nas.search.request import SearchRequest
 
-    print_plan(plan_search(space, task, **settings))
+    print_plan(plan_search(space, task, SearchRequest(**settings)))

@@ -1,4 +1,7 @@
-"""``nas show``: what a run found, what it cost, and what to do next; or one of its trials."""
+"""``nas show``: what a run found, what it cost, and what to do next.
+
+Left out: one trial (:mod:`nas.cli.show_trial`), rejections (:mod:`nas.cli.show_rejections`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Json, RunArgument, add_command, whole
+from nas.cli.options import Json, RunArgument, add_command, flag, whole
+from nas.cli.standing import state_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,20 +35,35 @@ def register(app: typer.Typer) -> None:
 
 def show(
     run: RunArgument,
-    trial: Annotated[int | None, whole(0, help="Show this trial instead.")] = None,
+    trial: Annotated[
+        int | None,
+        whole(0, help="Show this trial instead: what it is, and why it stands where it does."),
+    ] = None,
+    rejections: Annotated[
+        bool,
+        flag(
+            "--rejections",
+            help="Show the last 100 rejected proposals instead; with --trial, those in its place.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a run's front, picks, spend and rejections, and the commands to go on with."""
-    from nas.analysis.next_steps import run_word
     from nas.cli.console import print_json
     from nas.cli.reading import reading_line
+    from nas.cli.show_rejections import print_rejections, rejections_data
+    from nas.cli.show_trial import print_trial
+    from nas.cli.trial_data import check_trial, trial_data
     from nas.records import open_run
 
     opened = open_run(run, progress=reading_line())
-    if trial is not None:
-        opened.architecture(trial)  # says which trials there are
+    if rejections:
+        found = rejections_data(opened, trial)
+        print_json(found) if as_json else print_rejections(found, trial)
+    elif trial is not None:
+        check_trial(opened, trial)
         data = trial_data(opened, trial)
-        print_json(data) if as_json else print_trial(data, run_word(opened))
+        print_json(data) if as_json else print_trial(data)
     elif as_json:
         print_json({**run_data(opened), "next": next_commands(opened)})
     else:
@@ -101,7 +120,10 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def print_run(run: Run) -> None:
     """The run on the screen, ending with commands to copy."""
+    from nas.analysis.next_steps import run_word
+    from nas.analysis.shell import command
     from nas.cli.console import print_commands, print_facts, print_text
+    from nas.cli.show_rejections import print_counts
 
     data = run_data(run)
     print_facts(_facts(data))
@@ -109,20 +131,16 @@ def print_run(run: Run) -> None:
     print_front(data)
     print_text()
     _print_spend(data)
-    _print_rejections(data)
+    if data["rejections"]:
+        print_text()
+        whole = command("show", run_word(run), "--rejections")
+        print_counts(data["rejections"], len(run.rejections.last), whole)
     print_commands("Next", next_commands(run))
-
-
-def _standing(standing: str, reason: str) -> str:
-    """Where a trial stands and why; the reason of a stopped one says both."""
-    if not reason or reason.startswith("stopped"):
-        return reason or standing
-    return f"{standing}: {reason}"
 
 
 def _facts(data: dict[str, Any]) -> dict[str, str]:
     trials = ", ".join(
-        f"{count} {_state_word(state, data['state'])}" for state, count in data["trials"].items()
+        f"{count} {state_word(state, data['state'])}" for state, count in data["trials"].items()
     )
     ended = f": {data['ended']}" if data["ended"] else ""
     return {
@@ -135,13 +153,6 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "trials": trials or "none",
         "hypervolume": f"{data['hypervolume']:.4f} (decades of cost; reference {_reference(data)})",
     }
-
-
-def _state_word(state: str, run_state: str) -> str:
-    """A trial's state in words: what nobody works on any more is not running."""
-    if state == "running" and run_state != "running":
-        return "interrupted"
-    return "stopped early" if state in ("pruned", "stopped") else state
 
 
 def _reference(data: dict[str, Any]) -> str:
@@ -211,7 +222,7 @@ def _print_spend(data: dict[str, Any]) -> None:
         ("trials", ">number", ">from cache", ">epochs", ">device time", ">share (%)"),
         [
             (
-                _state_word(row["state"], data["state"]),
+                state_word(row["state"], data["state"]),
                 str(row["trials"]),
                 str(row["reused"]),
                 f"{row['epochs']:,}",
@@ -244,19 +255,6 @@ def _print_spend(data: dict[str, Any]) -> None:
         )
 
 
-def _print_rejections(data: dict[str, Any]) -> None:
-    from nas.analysis.tables import rejections_table
-    from nas.cli.console import print_table, print_text
-
-    if data["rejections"]:
-        print_text()
-        rows = _records(rejections_table(data["rejections"]))
-        print_table(
-            (">proposals", "rejected without training, because"),
-            [(f"{row['proposals']:,}", str(row["reason"])) for row in rows],
-        )
-
-
 def next_commands(run: Run) -> list[str]:
     """The commands that go on from here, to be copied as they are."""
     from nas.analysis.next_steps import next_steps, run_word
@@ -268,78 +266,3 @@ def next_commands(run: Run) -> list[str]:
     if has_front and not (run.path / REPORT).is_file():
         commands.insert(0, command("report", run_word(run), "--out", run.path / REPORT))
     return commands
-
-
-# ----------------------------------------------------------------------------------- one trial
-
-
-def trial_data(run: Run, number: int) -> dict[str, Any]:
-    """What is shown of a trial, as plain data with stable keys."""
-    from nas.analysis.tables import trials_table
-
-    rows = trials_table(run.trials, run.settings.objectives, run.curves)
-    row = _records(rows[rows["number"] == number])[0]
-    curves = run.curves[run.curves["number"] == number].drop(columns="number")
-    choices = run.choices[run.choices["number"] == number].drop(columns="number").dropna(axis=1)
-    return {
-        **row,
-        "run": run.name,
-        "run_state": run.state,
-        "seed": int(run.trials.loc[run.trials["number"] == number, "seed"].iloc[0]),
-        "setup_seconds": float(curves["setup_seconds"].max()) if len(curves) else 0.0,
-        "choices": _records(choices)[0],
-        "curve": _records(curves),
-        "architecture": json.loads(run.architecture(number).to_json()),
-    }
-
-
-def print_trial(data: dict[str, Any], where: str) -> None:
-    """One trial on the screen: where it stands and why, its network, its learning curve."""
-    from nas.analysis.shell import command
-    from nas.architecture import Architecture
-    from nas.cli.console import print_commands, print_facts, print_table, print_text
-    from nas.quantities import format_seconds
-
-    standing = _state_word(data["standing"], data["run_state"])
-    if data["dominated_by"]:
-        standing += f" by trials {data['dominated_by']}"
-    facts = {
-        "trial": f"{data['number']} of {data['run']}, {data['origin']}, seed {data['seed']}",
-        "standing": _standing(standing, data["reason"]),
-        "error": "not known" if data["error"] != data["error"] else f"{100 * data['error']:.2f} %",
-        "MACs": f"{data['macs']:,}",
-        "parameters": f"{data['params']:,}",
-        "memory": f"{data['activation_bytes']:,} bytes of activations, "
-        f"{data['peak_activation_bytes']:,} at the peak",
-    }
-    if data["curve"]:
-        seconds = data["curve"][-1]["train_seconds"]
-        facts["time"] = (
-            f"{format_seconds(seconds)} of training and validation, of them "
-            f"{data['setup_seconds']:.2f}s of set-up before the first step"
-        )
-    print_facts(facts)
-    print_text()
-    print_text(str(Architecture.from_json(json.dumps(data["architecture"]))))
-    if data["curve"]:
-        print_text()
-        print_table(
-            (">epoch", ">train loss", ">validation loss", ">error (%)", ">seconds"),
-            [
-                (
-                    str(row["epoch"]),
-                    f"{row['train_loss']:.4f}",
-                    f"{row['validation_loss']:.4f}",
-                    f"{100 * row['error']:.2f}",
-                    f"{row['train_seconds']:,.1f}",
-                )
-                for row in data["curve"]
-            ],
-        )
-    pick = f"trial:{data['number']}"
-    commands = [
-        command(
-            "export", where, "--pick", pick, "--format", "json", "--out", f"trial{data['number']}"
-        )
-    ]
-    print_commands("Next", commands)

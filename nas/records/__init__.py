@@ -22,6 +22,7 @@ from nas.records.stored import (
     Proposal,
     Rejections,
     RunSettings,
+    Stop,
     locate,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "Run",
     "RunSettings",
     "RunSummary",
+    "Stop",
     "delete_run",
     "driver_of",
     "list_runs",

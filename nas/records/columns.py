@@ -51,7 +51,7 @@ class Reader(Protocol):
 
 
 class TrialReader:
-    """One row a trial: the columns of ``Run.trials``, and two that the run itself needs."""
+    """One row a trial: the columns of ``Run.trials``, and three that the run itself needs."""
 
     name = "trials"
     schema = pa.schema(
@@ -60,6 +60,7 @@ class TrialReader:
             *((name, _ARROW[kind]) for name, kind in TRIAL_COLUMNS.items()),
             ("elapsed_seconds", pa.float64()),
             ("is_lost", pa.bool_()),
+            ("stop", pa.large_string()),
         ]
     )
 
@@ -241,10 +242,12 @@ def _trial_row(
         "train_seconds": result.get("train_seconds", 0.0) if ended else 0.0,
         "reason": result.get("reason", "") if ended else interrupted,
         "origin": known.get("origin", ""),
+        "expected_share": known.get("expected_share"),
         "reused": bool(result.get("reused", False)) if ended else False,
         "architecture": known.get("architecture", ""),
         "elapsed_seconds": float(result.get("elapsed_seconds", 0.0)),
         "is_lost": bool(result.get("lost", False)),
+        "stop": json.dumps(result["stop"]) if result.get("stop") else "",
     }
 
 

@@ -32,6 +32,7 @@ from nas.records.stored import (
     Rejections,
     RunSettings,
     RunState,
+    Stop,
 )
 
 
@@ -165,6 +166,21 @@ class Run:
         # A row of failures is no end: it can be put right and gone on with.
         is_open = ended is None or ended.kind in ("interrupted", "failures")
         return "interrupted" if is_open else "finished"
+
+    @property
+    def stops(self) -> dict[int, Stop]:
+        """The rungs where trials were stopped, by number; older runs recorded none."""
+        table = self._trial_table
+        texts = table["stop"].to_pylist()
+        found = {
+            number: json.loads(text)
+            for number, text in zip(table["number"].to_pylist(), texts, strict=True)
+            if text
+        }
+        return {
+            number: Stop(**{**stop, "dominated_by": tuple(stop["dominated_by"])})
+            for number, stop in found.items()
+        }
 
     @property
     def lost(self) -> frozenset[int]:

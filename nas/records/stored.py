@@ -4,10 +4,12 @@ A run is one Optuna study. By default it is ``results/NAME/study.db`` (SQLite) w
 ``NAME`` in it; any SQLAlchemy URL does as well. A trial's row holds the sampler's parameters,
 the objectives' values and three user attributes, each JSON:
 
-``proposal``  what was known before training: architecture, costs, fingerprints, seed, origin
+``proposal``  what was known before training: architecture, costs, fingerprints, seed, origin, and
+              what its sampler expected of it, where it says so
 ``curve``     a list of [epoch, train loss, validation loss, error, seconds, seconds of set-up],
               grown while it runs; runs of older versions lack the last
-``result``    epochs, seconds, whether it came from the cache, and the reason of an end
+``result``    epochs, seconds, whether it came from the cache, the reason of an end, and, where
+              a rung was the end, rank and rivals there; runs of older versions lack these
 
 Times are local; seconds, bytes and counts are plain integers and floats.
 """
@@ -63,6 +65,7 @@ TRIAL_COLUMNS = {
     "finished": "datetime64[us]",
     "reason": "str",
     "origin": "str",
+    "expected_share": "float64",
     "reused": "bool",
     "architecture": "str",
 }
@@ -145,7 +148,8 @@ class Proposal:
     """What is known of a trial before it trains.
 
     ``costs`` are counted at the target: macs, params, activation_bytes, peak_activation_bytes.
-    ``sampler_state`` is what the sampler must find again after a resume.
+    ``sampler_state`` is what the sampler must find again after a resume. ``expected_share`` is
+    what the sampler expected it to add to the hypervolume, where it says so.
     """
 
     architecture: Architecture
@@ -155,13 +159,28 @@ class Proposal:
     seed: int
     origin: str
     sampler_state: Mapping[str, Any] = field(default_factory=dict)
+    expected_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where a trial was stopped: the rung, its rank there (1 is the best) of so many seen.
+
+    ``dominated_by`` are the numbers of the nearest trials that dominate it, at most a few.
+    """
+
+    epoch: int
+    rank: int
+    seen: int
+    dominated_by: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Outcome:
     """How a trial ended: ``error`` only where it is complete, ``reason`` where it is not.
 
-    ``is_lost``: its workers died, which says nothing about its network.
+    ``is_lost``: its workers died, which says nothing about its network. ``stop`` says more of one
+    that was stopped at a rung.
     """
 
     state: State
@@ -171,14 +190,15 @@ class Outcome:
     reused: bool = False
     reason: str = ""
     is_lost: bool = False
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True)
 class Rejections:
     """Proposals that no row was written for: how many a reason, and the last hundred.
 
-    A row of ``last`` has the trial number it was proposed for, its reason, and its values in the
-    order of the space's parameters.
+    A row of ``last`` has the trial ``number`` it was proposed for, the ``kind`` that the counts
+    have and the ``reason`` in full, and its ``values`` in the order of the space's parameters.
     """
 
     counts: dict[str, int] = field(default_factory=dict)

@@ -286,6 +286,7 @@ def _proposal_data(proposal: Proposal) -> dict[str, Any]:
         "costs": dict(proposal.costs),
         "seed": proposal.seed,
         "origin": proposal.origin,
+        **_known(expected_share=proposal.expected_share),
     }
 
 
@@ -297,4 +298,9 @@ def _outcome_data(outcome: Outcome, elapsed_seconds: float) -> dict[str, Any]:
         "reused": outcome.reused,
         "reason": outcome.reason,
         **({"lost": True} if outcome.is_lost else {}),
+        **_known(stop=None if outcome.stop is None else asdict(outcome.stop)),
     }
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

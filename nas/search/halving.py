@@ -71,8 +71,9 @@ class Halving:
     """Decides at each of ``rungs`` (epochs) who goes on; at the last one a trial is complete.
 
     ``doubt`` is counted in standard deviations, ``small_front`` in trials. ``costs`` names the
-    known costs as people read them, in the order of the reports. The same reports in the same
-    order lead to the same decisions.
+    known costs as people read them, in the order of the reports, and ``measure`` what is reported
+    as the error: any number that is lower for better trials, such as a validation loss. The same
+    reports in the same order lead to the same decisions.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Halving:
         doubt: float = 1.0,
         small_front: int = 8,
         costs: Sequence[str] = ("MACs",),
+        measure: str = "error",
     ) -> None:
         steps = [0, *rungs]
         if not rungs or any(now >= later for now, later in pairwise(steps)):
@@ -95,7 +97,7 @@ class Halving:
             raise ValueError(f"small_front must be at least 0, not {small_front}")
         self.rungs, self.eta = tuple(rungs), eta
         self.doubt, self.small_front = doubt, small_front
-        self._names = tuple(costs)
+        self._names, self._measure = tuple(costs), measure
         self._rungs = {epoch: _Rung(len(self._names)) for epoch in self.rungs}
         self._last: dict[int, _Last] = {}
 
@@ -149,7 +151,7 @@ class Halving:
     def _decide(self, epoch: int, error: float) -> Decision:
         rung = self._rungs[epoch]
         if not math.isfinite(error):
-            reason = f"stopped at epoch {epoch}: it diverged, its error is {error}"
+            reason = f"stopped at epoch {epoch}: it diverged, its {self._measure} is {error}"
             return Decision(epoch, False, rung.seen, rung.seen, (), reason)
         place = rung.place_of_last(self.doubt * rung.improvements.deviation)
         seats = math.ceil(rung.seen / self.eta)
@@ -159,7 +161,7 @@ class Halving:
         )
         goes_on = is_complete or is_spared or place.rank <= seats
         verb = "complete" if is_complete else "went on" if goes_on else "stopped"
-        why = place.why(self._names, is_stopped=not goes_on)
+        why = place.why(self._measure, self._names, is_stopped=not goes_on)
         return Decision(
             epoch=epoch,
             goes_on=goes_on,
@@ -301,13 +303,13 @@ class _Place:
     is_error_lower: bool
     are_costs_lower: bool
 
-    def why(self, costs: Sequence[str], *, is_stopped: bool) -> str:
+    def why(self, measure: str, costs: Sequence[str], *, is_stopped: bool) -> str:
         """The second half of a reason."""
         if not self.dominators.count:
             crowd = f", but {self.ahead} of its front come first" if is_stopped else ""
             return f"no trial dominates it{crowd}"
         verb = "has" if self.dominators.count == 1 else "have"
-        error = f"{'lower' if self.is_error_lower else 'no higher'} error"
+        error = f"{'lower' if self.is_error_lower else 'no higher'} {measure}"
         degree = "lower" if self.are_costs_lower else "no higher"
         known = f" at {degree} {' and '.join(costs)}" if costs else ""
         return f"{self.dominators} {verb} {error}{known}"

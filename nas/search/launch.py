@@ -24,6 +24,7 @@ from nas.search.known_space import KnownSpace
 from nas.search.ledger import Ledger
 from nas.search.prepare import Prepared, exists_message, prepare, with_data
 from nas.search.proposals import Proposals
+from nas.search.request import SearchRequest
 from nas.search.samplers import Mirror, distributions_of
 from nas.search.study import DriverLock, function_name
 from nas.search.workers import (
@@ -94,30 +95,28 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     """
     if isinstance(executor, str) and executor not in EXECUTORS:
         raise ValueError(unknown_name("executor", executor, EXECUTORS))
-    if evaluate is not None or not isinstance(executor, str):
-        device = "cpu"
-    prepared = prepare(
-        space,
-        task,
+    is_ours = evaluate is None and isinstance(executor, str)
+    request = SearchRequest(
         name=name,
         results=results,
-        given={
-            "objectives": objectives,
-            "budgets": budgets,
-            "sampler": sampler,
-            "seed": seed,
-            "halving": halving,
-            "evaluate": None if evaluate is None else function_name(evaluate),
-        },
-        storage=storage,
-        resume=resume,
-        device=device,
-        seed_with=seed_with,
+        objectives=objectives,
+        budgets=budgets,
+        sampler=sampler,
         trials=trials,
         seconds=seconds,
         device_seconds=device_seconds,
         patience=patience,
+        halving=halving,
+        workers=workers,
+        concurrency=concurrency,
+        device=device if is_ours else "cpu",
+        seed=seed,
+        seed_with=seed_with,
+        storage=storage,
+        resume=resume,
     )
+    function = None if evaluate is None else function_name(evaluate)
+    prepared = prepare(space, task, request, evaluate=function)
     check_concurrency(prepared.device, concurrency)
     if isinstance(executor, str):
         if evaluate is None:
@@ -199,4 +198,5 @@ def _halving(settings: RunSettings, task: Task) -> Halving | None:
     if not settings.halving or settings.evaluate is not None:
         return None  # a function of the caller's has one rung
     costs = [name for name in settings.objectives if name != "error"]
-    return Halving(task.rungs, costs=[COST_LABELS[name] for name in costs])
+    names = [COST_LABELS[name] for name in costs]
+    return Halving(task.rungs, costs=names, measure="validation loss")

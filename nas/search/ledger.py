@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.architecture import Architecture
 from nas.pareto import cost_axes, hypervolume, nondominated
-from nas.records import Outcome, Proposal, Run
+from nas.records import Outcome, Proposal, Run, Stop
 from nas.records.stored import COSTS
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Ledger:
             return None
         if known.state != "complete":
             reason = f"as trial {same}: {known.reason}"
-            return Outcome(known.state, epochs=known.epochs, reused=True, reason=reason)
+            return replace(known, train_seconds=0.0, reused=True, reason=reason)
         reason = f"the same proxy network as trial {same}"
         return Outcome("complete", known.error, known.epochs, reused=True, reason=reason)
 
@@ -125,10 +125,22 @@ class Ledger:
 
     def curve_of(self, number: int) -> list[list[float]]:
         """[epoch, error] at each rung that a trial passed, or its trainer where it is reused."""
+        known = self._known_curve(number)
+        return [[epoch, error] for epoch, _, _, error, *_ in known if epoch and error is not None]
+
+    def losses_of(self, number: int) -> list[tuple[int, float]]:
+        """(epoch, validation loss) at each rung that a trial passed, as :meth:`curve_of`."""
+        known = self._known_curve(number)
+        return [
+            (int(epoch), error if loss is None else loss)
+            for epoch, _, loss, error, *_ in known
+            if epoch and error is not None
+        ]
+
+    def _known_curve(self, number: int) -> Curve:
         trial = self.trials[number]
         trainer = self._trainers.get(trial.proposal.proxy_fingerprint, number)
-        known = trial.curve or self.trials[trainer].curve
-        return [[epoch, error] for epoch, _, _, error, *_ in known if epoch and error is not None]
+        return trial.curve or self.trials[trainer].curve
 
     def measure_front(self) -> None:
         """Count the front and its hypervolume."""
@@ -141,7 +153,7 @@ class Ledger:
 
 def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None, Curve]]:
     """The trials of a run in order, with their curves; no outcome where one was left running."""
-    values, states, lost = run.values, run.sampler_states(), run.lost
+    values, states, lost, stops = run.values, run.sampler_states(), run.lost, run.stops
     curves: dict[int, Curve] = {}
     points = run.curves.astype(object).where(run.curves.notna(), None)
     for number, *point in points.itertuples(index=False):
@@ -158,11 +170,11 @@ def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None, Cur
             sampler_state=states.get(number, {}),
         )
         is_running = row["state"] == "running"
-        outcome = None if is_running else _outcome(row, number in lost)
+        outcome = None if is_running else _outcome(row, number in lost, stops.get(number))
         yield number, proposal, outcome, curves.get(number, [])
 
 
-def _outcome(row: dict[Any, Any], is_lost: bool) -> Outcome:
+def _outcome(row: dict[Any, Any], is_lost: bool, stop: Stop | None) -> Outcome:
     return Outcome(
         row["state"],
         error=float(row["error"]) if row["state"] == "complete" else None,
@@ -171,4 +183,5 @@ def _outcome(row: dict[Any, Any], is_lost: bool) -> Outcome:
         reused=bool(row["reused"]),
         reason=str(row["reason"]),
         is_lost=is_lost,
+        stop=stop,
     )

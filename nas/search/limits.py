@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas.records.stored import DEFAULT_TRIALS, RunSettings
+from nas.search.request import SearchRequest
+
+ENDS = ("trials", "seconds", "device_seconds")
+"""The limits of which a search needs one."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +42,18 @@ class Limits:
             raise ValueError("a search needs a limit: a number of trials, a time, device-seconds")
 
 
-def resolve_limits(
-    trials: int | None,
-    seconds: float | None,
-    device_seconds: float | None = None,
-    patience: float | None = None,
-    *,
-    recorded: RunSettings | None = None,
-) -> Limits:
+def resolve_limits(request: SearchRequest, recorded: RunSettings | None = None) -> Limits:
     """The limits of a search; what is None is as recorded, or the default in a new run.
 
     Raises:
         ValueError: one is not over 0.
     """
+    limits = {name: getattr(request, name) for name in (*ENDS, "patience")}
     if recorded is not None:
-        trials = recorded.trials if trials is None else trials
-        seconds = recorded.seconds if seconds is None else seconds
-        device_seconds = recorded.device_seconds if device_seconds is None else device_seconds
-        patience = recorded.patience if patience is None else patience
-    elif trials is None and seconds is None and device_seconds is None:
-        trials = DEFAULT_TRIALS
-    return Limits(trials, seconds, device_seconds, patience)
+        limits = {
+            name: getattr(recorded, name) if given is None else given
+            for name, given in limits.items()
+        }
+    elif all(limits[name] is None for name in ENDS):
+        limits["trials"] = DEFAULT_TRIALS
+    return Limits(**limits)

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.architecture import Architecture
 from nas.cost import COSTS, count_cost
-from nas.records import RESULTS
 from nas.search.prepare import NUM_DRAWN, Prepared, prepare
 from nas.search.proposals import Judged
+from nas.search.request import SearchRequest
 from nas.search.workers import check_concurrency, worker_devices
 from nas.space import SearchSpace
 from nas.task import Task, proxy
@@ -65,27 +64,10 @@ class Plan:
     seconds: float | None
 
 
-def plan_search(  # noqa: PLR0913 - as run_search
+def plan_search(
     space: SearchSpace | str,
     task: Task,
-    *,
-    name: str,
-    results: str | Path = RESULTS,
-    objectives: Sequence[str] | None = None,
-    budgets: Mapping[str, int] | None = None,
-    sampler: str | None = None,
-    trials: int | None = None,
-    seconds: float | None = None,
-    device_seconds: float | None = None,
-    patience: float | None = None,
-    halving: bool | None = None,
-    workers: int | None = None,
-    concurrency: int | None = None,
-    device: str = "auto",
-    seed: int | None = None,
-    seed_with: Sequence[str | Architecture] = (),
-    storage: str | None = None,
-    resume: bool = False,
+    request: SearchRequest,
     data: Split | TrainValidation | None = None,
 ) -> Plan:
     """Check a search as ``run_search`` would and say what it would take.
@@ -93,25 +75,10 @@ def plan_search(  # noqa: PLR0913 - as run_search
     Raises:
         ValueError: a setting is wrong.
     """
-    given = {"objectives": objectives, "budgets": budgets, "sampler": sampler, "seed": seed}
-    prepared = prepare(
-        space,
-        task,
-        name=name,
-        results=results,
-        given={**given, "halving": halving, "evaluate": None},
-        storage=storage,
-        resume=resume,
-        device=device,
-        seed_with=seed_with,
-        trials=trials,
-        seconds=seconds,
-        device_seconds=device_seconds,
-        patience=patience,
-    )
+    prepared = prepare(space, task, request)
     limits = prepared.limits
-    devices = worker_devices(prepared.device, workers)
-    check_concurrency(prepared.device, concurrency)
+    devices = worker_devices(prepared.device, request.workers)
+    check_concurrency(prepared.device, request.concurrency)
     accepted = _accepted(prepared)
     middling = _middling(accepted, prepared.task)
     images = _images(prepared.task, data)
@@ -139,7 +106,7 @@ def plan_search(  # noqa: PLR0913 - as run_search
         halving=settings.halving,
         device=prepared.device,
         workers=len(devices),
-        concurrency=1 if prepared.device == "cpu" else concurrency,
+        concurrency=1 if prepared.device == "cpu" else request.concurrency,
         accepted=len(accepted) / NUM_DRAWN,
         costs=_spread(accepted or [middling], prepared.task),
         proxy_macs=_proxy_macs(middling, prepared.task),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from nas.records.writing import has_run
 from nas.search.limits import Limits, resolve_limits
 from nas.search.proposals import MISFIT, Judge, Judged, Refusal
 from nas.search.reference import reference_point
+from nas.search.request import SearchRequest
 from nas.search.samplers import DEFAULT_SAMPLER, check_sampler
 from nas.search.study import check_data, check_name, check_objectives, check_resumed, now, versions
 from nas.search.workers import resolve_device
@@ -52,34 +51,27 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-def prepare(  # noqa: PLR0913 - see run_search
+def prepare(
     space: SearchSpace | str | None,
     task: Task | None,
+    request: SearchRequest,
     *,
-    name: str,
-    results: str | Path,
-    given: dict[str, Any],
-    storage: str | None,
-    resume: bool,
-    device: str,
-    seed_with: Sequence[str | Architecture],
-    trials: int | None = None,
-    seconds: float | None = None,
-    device_seconds: float | None = None,
-    patience: float | None = None,
+    evaluate: str | None = None,
 ) -> Prepared:
     """Check all of a search's settings and what follows from them; writes nothing.
+
+    ``evaluate`` names the caller's own function, if there is one.
 
     Raises:
         ValueError: one is wrong; the message names it, the rule and the value.
     """
-    location = locate(check_name(name), results, storage)
-    if storage is not None:
-        check_storage(storage, own=location.path)
-    resolve_limits(trials, seconds, device_seconds, patience)
-    _check_given(given)
+    location = locate(check_name(request.name), request.results, request.storage)
+    if request.storage is not None:
+        check_storage(request.storage, own=location.path)
+    resolve_limits(request)
+    _check_request(request)
     loaded = SearchSpace.load(space) if isinstance(space, str) else space
-    recorded = _recorded(location, loaded, task, given, resume=resume)
+    recorded = _recorded(location, loaded, task, request, evaluate)
     if recorded is not None:
         loaded = SearchSpace.from_json(recorded.settings.space)
         task = Task.from_json(recorded.settings.task)
@@ -87,27 +79,21 @@ def prepare(  # noqa: PLR0913 - see run_search
     else:
         if loaded is None or task is None:
             raise ValueError("a new run needs a space and a task")
-        budgets = _merged_budgets(loaded.budgets, given["budgets"] or {})
-    is_proxied = (recorded.settings.evaluate if recorded else given["evaluate"]) is None
+        budgets = _merged_budgets(loaded.budgets, request.budgets or {})
+    is_proxied = (recorded.settings.evaluate if recorded else evaluate) is None
     judge = Judge(task, budgets, is_proxied=is_proxied)
     first, is_constrained = _check_feasible(loaded, judge, budgets)
-    seeds = [*_seeds(seed_with, loaded, judge), *([] if recorded else first)]
+    seeds = [*_seeds(request.seed_with, loaded, judge), *([] if recorded else first)]
     # Those of before a resume come first; the driver leaves out what has its row.
     listed = recorded.settings.first if recorded else ()
     new = ((origin, architecture.to_json()) for origin, architecture in seeds)
     listed = (*listed, *(item for item in new if item not in listed))
-    device = _resolve_device(device, recorded)
-    limits = resolve_limits(
-        trials,
-        seconds,
-        device_seconds,
-        patience,
-        recorded=recorded.settings if recorded else None,
-    )
+    device = _resolve_device(request.device, recorded)
+    limits = resolve_limits(request, recorded.settings if recorded else None)
     settings = (
-        _resumed_settings(recorded.settings, given)
+        _resumed_settings(recorded.settings, request)
         if recorded
-        else _new_settings(loaded, task, given, budgets, judge, device)
+        else _new_settings(loaded, task, request, budgets, device)
     )
     settings = replace(
         settings,
@@ -117,6 +103,7 @@ def prepare(  # noqa: PLR0913 - see run_search
         patience=limits.patience,
         first=listed,
         device=device,
+        evaluate=settings.evaluate if recorded else evaluate,
     )
     _check_patience(settings)
     return Prepared(
@@ -176,15 +163,15 @@ def _notes(recorded: RunSettings, device: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_given(given: Mapping[str, Any]) -> None:
-    if given["objectives"] is not None:
-        check_objectives(given["objectives"])
-    if given["sampler"] is not None:
-        check_sampler(given["sampler"])
-    seed = given["seed"]
+def _check_request(request: SearchRequest) -> None:
+    if request.objectives is not None:
+        check_objectives(request.objectives)
+    if request.sampler is not None:
+        check_sampler(request.sampler)
+    seed = request.seed
     if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
         raise ValueError(f"seed must be an integer from 0 to 2**32 - 1, not {seed!r}")
-    for name, limit in (given["budgets"] or {}).items():
+    for name, limit in (request.budgets or {}).items():
         if name not in COSTS:
             raise ValueError(unknown_name("budget", name, COSTS))
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
@@ -195,32 +182,31 @@ def _recorded(
     location: Location,
     space: SearchSpace | None,
     task: Task | None,
-    given: Mapping[str, Any],
-    *,
-    resume: bool,
+    request: SearchRequest,
+    evaluate: str | None,
 ) -> Run | None:
     exists = has_run(location)
-    if exists and not resume:
+    if exists and not request.resume:
         raise ValueError(exists_message(location))
-    if not exists and resume:
+    if not exists and request.resume:
         raise ValueError(f"there is no run {location.name!r} in {location.path.parent} to resume")
-    if not resume:
+    if not request.resume:
         return None
     run = Run(location)
     settings = {
         "space": space.to_json() if space else None,
         "task": task.to_json() if task else None,
-        "objectives": given["objectives"],
-        "seed": given["seed"],
-        "evaluate": given["evaluate"],
+        "objectives": request.objectives,
+        "seed": request.seed,
+        "evaluate": evaluate,
         "budgets": _merged_budgets(
-            SearchSpace.from_json(run.settings.space).budgets, given["budgets"]
+            SearchSpace.from_json(run.settings.space).budgets, request.budgets
         )
-        if given["budgets"]
+        if request.budgets
         else None,
     }
     check_resumed(run.settings, settings, location.name)
-    if run.settings.evaluate is not None and given["evaluate"] is None:
+    if run.settings.evaluate is not None and evaluate is None:
         raise ValueError(
             f"run {location.name!r} was made with your function {run.settings.evaluate}: "
             f"give it as evaluate"
@@ -305,37 +291,34 @@ def _check_patience(settings: RunSettings) -> None:
         )
 
 
-def _resumed_settings(recorded: RunSettings, given: Mapping[str, Any]) -> RunSettings:
+def _resumed_settings(recorded: RunSettings, request: SearchRequest) -> RunSettings:
     """As recorded, with another sampler or another way with rungs where they are given."""
-    halving = given["halving"]
     return replace(
         recorded,
-        sampler=given["sampler"] or recorded.sampler,
-        halving=recorded.halving if halving is None else halving,
+        sampler=request.sampler or recorded.sampler,
+        halving=recorded.halving if request.halving is None else request.halving,
     )
 
 
 def _new_settings(
     space: SearchSpace,
     task: Task,
-    given: Mapping[str, Any],
+    request: SearchRequest,
     budgets: dict[str, int],
-    judge: Judge,
     device: str,
 ) -> RunSettings:
-    objectives = tuple(given["objectives"] or DEFAULT_OBJECTIVES)
+    objectives = tuple(request.objectives or DEFAULT_OBJECTIVES)
     return RunSettings(
         space=space.to_json(),
         task=task.to_json(),
         objectives=objectives,
         reference=reference_point(space, task, objectives, budgets),
-        seed=given["seed"] or 0,
-        sampler=given["sampler"] or DEFAULT_SAMPLER,
+        seed=request.seed or 0,
+        sampler=request.sampler or DEFAULT_SAMPLER,
         budgets=budgets,
         created=now(),
         versions=versions(),
         device=device,
         precision=task.precision,
-        evaluate=given["evaluate"],
-        halving=DEFAULT_HALVING if given["halving"] is None else given["halving"],
+        halving=DEFAULT_HALVING if request.halving is None else request.halving,
     )

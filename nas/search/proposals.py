@@ -98,14 +98,10 @@ class Judge:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A proposal worth a row, and its handle in the mirror.
-
-    ``expected_share`` is what it is expected to add to the hypervolume, where the sampler says so.
-    """
+    """A proposal worth a row, and its handle in the mirror."""
 
     proposal: Proposal
     handle: int
-    expected_share: float | None = None
 
 
 class Proposals:
@@ -204,6 +200,7 @@ class Proposals:
             return None
         self._note(architecture)
         self.in_a_row = 0
+        expected = self._mirror.expected_share if origin.startswith("sampler:") else None
         proposal = Proposal(
             architecture=architecture,
             values=values,
@@ -212,9 +209,9 @@ class Proposals:
             seed=self._seed,
             origin=origin,
             sampler_state=self._mirror.state_of(handle),
+            expected_share=expected,
         )
-        expected = self._mirror.expected_share if origin.startswith("sampler:") else None
-        return Accepted(proposal, handle, expected)
+        return Accepted(proposal, handle)
 
     def _propose(self, number: int) -> tuple[int, dict[str, Any], str]:
         if self._given:

@@ -95,7 +95,7 @@ OURS = ("evolution", "pareto")
 SAMPLERS = tuple(sorted([*_SAMPLERS, "qmc", *OURS]))
 """The names that a search may ask for."""
 
-DEFAULT_SAMPLER = "nsga2"
+DEFAULT_SAMPLER = "pareto"
 
 
 def check_sampler(name: str) -> str:

@@ -21,6 +21,9 @@ Matrix = NDArray[np.float64]
 
 DRAWS = 8
 ROUNDS = 3
+KEPT = 4
+"""Between fits so many times a pool's points are kept: a prediction costs less than a new point."""
+
 FAILING = -1
 DECADES = 1.0
 """A positive known objective that spans more is measured by its logarithm."""
@@ -112,11 +115,15 @@ class Objectives:
 
 
 class Model:
-    """Surrogates of the unknown objectives and of failing; keeps their settings between fits."""
+    """Surrogates of the unknown objectives and of failing.
+
+    Their settings and the points of earlier pools are kept between fits.
+    """
 
     def __init__(self) -> None:
         self._starts: dict[int, Matrix] = {}
         self._fitted_at: dict[int, int] = {}
+        self._kept = Pool([], np.zeros((0, 0)))
         self.expected_share: float | None = None
         """The expected gain of the best point chosen last over the front's hypervolume."""
 
@@ -149,7 +156,10 @@ class Model:
             (self._objectives.measured[i].form, self._objectives.measured[i].row)
             for i in self._best()
         ]
-        pool = source.random(pool_size // 4).joined(source.near(parents, pool_size // 3))
+        kept = source.hold(self._kept)
+        # With many points at hand, few new ones are worth their time.
+        size = pool_size if len(kept) < pool_size else pool_size // 3
+        pool = kept.joined(source.random(size // 4)).joined(source.near(parents, size // 3))
         if not len(pool):
             return []
         # One for all rounds: gains of two pools must compare.
@@ -157,13 +167,21 @@ class Model:
         gains = self._gains(pool, self._predict(pool))
         for _ in range(ROUNDS):
             best = np.argsort(-gains, kind="stable")[:25]
-            more = source.near([pool.points[index] for index in best], pool_size // 8)
+            more = source.near([pool.points[index] for index in best], size // 8)
             if len(more):
                 gains = np.concatenate([gains, self._gains(more, self._predict(more))])
                 pool = pool.joined(more)
+        self._keep(pool, gains, KEPT * pool_size)
         best = np.argsort(-gains, kind="stable")[: max(100, 4 * number)]
         self.expected_share = self._share_of(float(gains[best[0]]))
         return self._pick(pool.take(best), pending, number)
+
+    def _keep(self, pool: Pool, gains: Matrix, most: int) -> None:
+        """Keep the points that promise most, and as many others: the model will change."""
+        order = np.argsort(-gains, kind="stable")
+        best, rest = order[: most // 2], order[most // 2 :]
+        others = self._generator.permutation(rest)[: most - len(best)]
+        self._kept = pool.take(np.concatenate([best, others]))
 
     def _share_of(self, gain: float) -> float | None:
         """With two objectives gains are areas, as the hypervolume is."""

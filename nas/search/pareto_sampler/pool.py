@@ -62,6 +62,17 @@ class Source:
             if form.observed
         }
 
+    def hold(self, pool: Pool) -> Pool:
+        """The points of a pool that are still to be tried; none of them is made again."""
+        kept = []
+        for index, (form, row) in enumerate(pool.points):
+            key = form.key(row)
+            taken = self._taken.setdefault(form.index, set())
+            if key not in form.seen and key not in taken:
+                taken.add(key)
+                kept.append(index)
+        return pool.take(np.array(kept, dtype=np.int64))
+
     def random(self, number: int) -> Pool:
         """Points drawn evenly, the forms by how many trials had them; all left of a small one."""
         sizes = np.array([max(len(form.observed), 1) for form in self._forms], dtype=float)
@@ -102,16 +113,24 @@ class Source:
         if set(mutant) == set(form.distributions):
             children[index] = form.row(mutant)
 
-    @staticmethod
-    def _canonical(form: Form, rows: Rows, space: Space) -> Rows:
-        """The rows that stand for these points; those that may not be tried are left out."""
-        found = (space.canonical(form.values(row)) for row in rows)
-        kept = [
-            form.row(one)
-            for one in found
-            if one is not None and set(one) == set(form.distributions)
-        ]
-        return np.array(kept).reshape(len(kept), rows.shape[1])
+    def _canonical(self, form: Form, rows: Rows, most: int, space: Space) -> Rows:
+        """The first rows that stand for points not yet met and that may be tried.
+
+        A space object may take a millisecond a point, so it is asked for no more than needed.
+        """
+        taken = self._taken[form.index]
+        found: dict[bytes, Rows] = {}
+        for row in rows:
+            if len(found) >= most:
+                break
+            point = space.canonical(form.values(row))
+            if point is None or set(point) != set(form.distributions):
+                continue
+            canonical = form.row(point)
+            key = form.key(canonical)
+            if key not in form.seen and key not in taken:
+                found.setdefault(key, canonical)
+        return np.array(list(found.values())).reshape(len(found), rows.shape[1])
 
     def _children(self, form: Form, parents: Rows, number: int) -> Rows:
         generator = self._generator
@@ -137,7 +156,7 @@ class Source:
             rows = rows.copy()
             rows[:, branches] = origin[:, branches]
         if self._space is not None:
-            rows = self._canonical(form, rows[: 2 * most], self._space)
+            rows = self._canonical(form, rows, most, self._space)
         taken, fresh = self._taken[form.index], []
         for index, key in enumerate(form.keys(rows)):
             if key not in form.seen and key not in taken:

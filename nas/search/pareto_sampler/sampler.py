@@ -65,7 +65,7 @@ class ParetoSampler(BaseSampler):
         seed: int | None = None,
         space: Space | None = None,
         search_space: Mapping[str, BaseDistribution] | None = None,
-        num_startup: int = 10,
+        num_startup: int = 6,
         pool_size: int = 1000,
         per_fit: int | None = None,
     ) -> None:
