@@ -12,7 +12,7 @@ import waitress
 from nas.dashboard import Source, create_app
 from nas.dashboard.security import Access
 
-SECONDS = int(os.environ.get("NAS_T", "20000"))
+SECONDS = int(os.environ.get("NAS_TEST_MILLISECONDS", "20000"))
 """Milliseconds that a busy machine may take to show something."""
 
 
@@ -97,7 +97,9 @@ class Visit:
     def until(self, expression):
         """Wait until JavaScript says yes; the page forbids the evaluation of Playwright's own."""
         end = time.monotonic() + SECONDS / 1000
-        while not self.page.evaluate(expression):
+        # Not yet there is not yet true.
+        tried = f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})()"
+        while not self.page.evaluate(tried):
             assert time.monotonic() < end, f"never true: {expression}"
             self.page.wait_for_timeout(50)
 

@@ -93,7 +93,9 @@ def running_table(
     ``epoch`` (the last one reported; 0 before), ``epochs``, ``error`` (there; NaN before),
     ``macs``, ``params``, ``origin``.
     """
-    running = trials[trials["state"] == "running"]
+    running = trials[["number", "started", "macs", "params", "origin"]][
+        trials["state"] == "running"
+    ]
     if running.empty:
         return pd.DataFrame(columns=RUNNING_COLUMNS)
     numbers = running["number"]
@@ -138,6 +140,7 @@ def limits_table(
     to end the search). A row a limit; none where the run has no limit. Trials count as
     ``--trials`` counts them: those that trained.
     """
+    trials = trials[[*_TIMES, "reused", "train_seconds"]]
     trained = trials[trials["state"].isin(["complete", "pruned"]) & ~trials["reused"].astype(bool)]
     spent = float(trials["train_seconds"].sum()) + given_up_seconds
     pace = recent_pace(trained, now=now) / 60.0
@@ -163,7 +166,12 @@ def limits_table(
     return table.assign(is_first=(table["left_seconds"] == first) & ~table.index.duplicated())
 
 
+_TIMES = ["state", "started", "finished"]
+"""All that a pace needs; a large run's descriptions would be copied with every choice of rows."""
+
+
 def _ended(trials: pd.DataFrame) -> pd.DataFrame:
+    trials = trials[_TIMES]
     return trials[(trials["state"] != "running") & trials["finished"].notna()]
 
 

@@ -80,7 +80,9 @@
       for (const trace of figure.data) {
         if (trace.name === "knee") Object.assign(trace, { text: ["knee"], textposition: "top right" });
       }
-      layout.legend = { entrywidthmode: "fraction", entrywidth: 0.48, font: { size: 12 } };
+      // Two names side by side; long ones take a row each.
+      const isLong = figure.data.some((trace) => trace.showlegend !== false && (trace.name || "").length > 14);
+      layout.legend = { ...layout.legend, entrywidthmode: "fraction", entrywidth: isLong ? 0.98 : 0.48, font: { size: 12 } };
     }
     if (isOnPaper) layout.width = Math.min(div.offsetWidth, 660);
     Plotly.newPlot(div, figure.data, layout, config);

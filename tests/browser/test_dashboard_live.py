@@ -26,11 +26,11 @@ SEARCH = [
 @pytest.mark.slow
 def test_trials_of_a_running_search_appear_while_one_looks(browser, tmp_path):
     words = ["search", *SEARCH, "--name", "live", "--results", str(tmp_path)]
-    search = subprocess.Popen(
-        [sys.executable, "-m", "nas", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    said = tmp_path / "said.txt"
+    with said.open("w") as file:
+        search = subprocess.Popen([sys.executable, "-m", "nas", *words], stdout=file, stderr=file)
     try:
-        run = wait_for_run(tmp_path / "live", search)
+        run = wait_for_run(tmp_path / "live", search, said)
         with Served([run]) as served, Visit(browser, served) as visit:
             visit.until("/^live, [1-9]/.test(document.querySelector('#live').innerText)")
             visit.drawn(FIGURE)
@@ -44,7 +44,7 @@ def test_trials_of_a_running_search_appear_while_one_looks(browser, tmp_path):
             shown = visit.page.locator("#live").inner_text()
             visit.page.evaluate("window.isSamePage = true")
             visit.until(f"document.querySelector('#live').innerText !== '{shown}'")
-            assert search.wait(300) == 0, search.stderr.read().decode()[-2000:]
+            assert search.wait(300) == 0, said.read_text()[-2000:]
             visit.until("/^(live, )?8 trials/.test(document.querySelector('#live').innerText)")
             visit.until(f"{GRAPH}.data.flatMap(t => t.customdata || []).includes(7)")
             # Nothing that the reader set was lost, and nothing was loaded anew.
@@ -53,14 +53,14 @@ def test_trials_of_a_running_search_appear_while_one_looks(browser, tmp_path):
             assert f"trial={number}" in visit.page.url
             visit.assert_quiet()
     finally:
-        search.terminate()
-        search.wait(60)
+        search.kill()
+        search.wait()
 
 
-def wait_for_run(path, search):
+def wait_for_run(path, search, said):
     """The run as soon as it is there and has a trial."""
     for _ in range(1200):
-        assert search.poll() is None, search.stderr.read().decode()[-2000:]
+        assert search.poll() is None, said.read_text()[-2000:]
         try:
             run = open_run(path)
             if len(run.trials):

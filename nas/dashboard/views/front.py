@@ -232,7 +232,8 @@ def _cloud(seen: Seen) -> dict[str, Any]:
         ),
     )
     # The same revision keeps zoom and legend when new trials come.
-    revision = f"{state.run} {state.x} {state.scale}"
+    has_errors = bool(standings(snapshot)["shown_error"].notna().any())
+    revision = f"{state.run} {state.x} {state.scale} {has_errors}"
     return {**figure, "layout": {**figure["layout"], "uirevision": revision}}
 
 

@@ -1,0 +1,111 @@
+"""The view of choices in a browser: a brush drawn on an axis, and one made with the keyboard."""
+
+import re
+
+import pytest
+from dashboard_pages import Served, Visit
+from synthetic_runs import make_run
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    run = make_run(tmp_path_factory.mktemp("results"), "first", trials=40)
+    with Served([run]) as served:
+        yield served
+
+
+def quiet(visit):
+    """As ``assert_quiet``, but for what a driver without a GPU says of its speed."""
+    visit.complaints = [words for words in visit.complaints if "GPU stall" not in words]
+    visit.assert_quiet()
+
+
+def axis_place(page, name):
+    """Where an axis stands on the screen: its x, its top and its bottom."""
+    return page.evaluate(
+        """(name) => {
+            const div = document.querySelector('#choices-parallel .js-plotly-plot');
+            div.scrollIntoView({block: 'center', behavior: 'instant'});
+            const place = div.layout.meta.axes.findIndex((axis) => axis.name === name);
+            const box = div.querySelectorAll('.axis-brushes')[place].getBoundingClientRect();
+            return [box.x + box.width / 2, box.top, box.bottom];
+        }""",
+        name,
+    )
+
+
+def test_a_brush_drawn_on_an_axis_goes_into_the_address_and_to_the_front(browser, served):
+    with Visit(browser, served, "/choices?axes=residual,stages.count") as visit:
+        page = visit.page
+        visit.drawn("#choices-parallel")
+        assert not page.locator("#choices-parallel").get_by_text("WebGL is not supported").count()
+        x, top, bottom = axis_place(page, "error")
+        height = bottom - top
+        page.mouse.move(x, bottom - 0.1 * height)
+        page.mouse.down()
+        page.mouse.move(x, bottom - 0.25 * height)
+        page.mouse.move(x, bottom - 0.45 * height, steps=4)
+        page.mouse.up()
+        page.wait_for_url(re.compile(r"brush=error"))
+        page.locator("#choices-passing").get_by_text("of 40 trials").wait_for()
+        held = page.evaluate("document.querySelector('#choices-passing strong').textContent")
+        assert 0 < int(held.split()[0]) < 40
+        page.get_by_text("See them on the front").click()
+        page.wait_for_url(re.compile(r"/front\?.*brush=error"))
+        quiet(visit)
+
+
+def test_a_link_brings_its_brush_and_the_cross_takes_it_away(browser, served):
+    with Visit(browser, served, "/choices?brush=residual:yes;error:0.1~0.4") as visit:
+        page = visit.page
+        page.locator("#choices-passing").get_by_text("residual: yes").wait_for()
+        page.get_by_title("Without this: residual").click()
+        page.wait_for_url(lambda url: "residual" not in url)
+        page.locator("#choices-passing").get_by_text("clear all").click()
+        page.wait_for_url(lambda url: "brush" not in url)
+        page.wait_for_function("!document.querySelector('#choices-passing').textContent")
+        page.go_back()
+        page.locator("#choices-passing").get_by_text("error: 10.0").wait_for()
+        quiet(visit)
+
+
+def test_a_brush_needs_no_mouse(browser, served):
+    with Visit(browser, served, "/choices?axes=residual") as visit:
+        page = visit.page
+        visit.drawn("#choices-parallel")
+        page.get_by_text("Filter without drawing").focus()
+        page.keyboard.press("Enter")
+        page.locator("#choices-rule-name").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.type("error")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.keyboard.press("Escape")
+        page.locator("#choices-rule-low").wait_for()
+        page.locator("#choices-rule-low").fill("10")
+        page.locator("#choices-rule-high").fill("30%")
+        page.locator("#choices-rule-apply").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(r"brush=error%3A0.1%7E0.3|brush=error%3A0.1~0.3"))
+        page.locator("#choices-passing").get_by_text("error: 10.0").wait_for()
+        quiet(visit)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
+def test_it_fits_the_screen(browser, served, width, scheme):
+    with Visit(browser, served, "/choices", width=width, scheme=scheme) as visit:
+        for name in ("importance", "parallel", "survival", "shares", "reductions"):
+            visit.drawn(f"#choices-{name}")
+        assert visit.width() <= width
+        quiet(visit)
+
+
+def test_a_reduction_chooses_its_trial(browser, served):
+    with Visit(browser, served, "/choices") as visit:
+        visit.drawn("#choices-reductions")
+        number = visit.page.evaluate(
+            "document.querySelector('#choices-reductions .js-plotly-plot').data[1].customdata[0]"
+        )
+        visit.click_trial("#choices-reductions", number)
