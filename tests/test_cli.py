@@ -467,3 +467,12 @@ def test_doctor_says_what_will_be_used(width: int) -> None:
     assert set(data["would_use"]) == {"device", "workers", "precision"}
     assert data["would_use"]["workers"] >= 1
     assert data["packages"]["torch"] != "not installed"
+
+
+def test_help_of_search_names_the_defaults() -> None:
+    from nas.search.prepare import DEFAULT_HALVING
+    from nas.search.samplers import DEFAULT_SAMPLER
+
+    words = " ".join(nas("search", "--help").out.split())
+    assert f"Default: {DEFAULT_SAMPLER}." in words
+    assert f"Default: {'on' if DEFAULT_HALVING else 'off'}." in words

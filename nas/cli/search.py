@@ -94,7 +94,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option(
             metavar="NAME",
-            help="pareto, evolution, nsga2, nsga3, tpe, gp, qmc or random. Default: nsga2.",
+            help="pareto, evolution, nsga2, nsga3, tpe, gp, qmc or random. Default: pareto.",
             rich_help_panel=SEARCH,
         ),
     ] = None,
