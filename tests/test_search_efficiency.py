@@ -157,7 +157,7 @@ def test_plans_every_contestant_with_and_without_halving():
         "pareto + halving",
         "random + halving signal=error",
         "random + halving signal=train_loss_sum",
-            "random + halving signal=oracle,doubt=0",
+        "random + halving signal=oracle,doubt=0",
         "pareto + halving, 8 workers",
     ]
     assert {one.seed for one in setups} == {100, 101}
