@@ -161,7 +161,9 @@ def test_plans_every_contestant_with_and_without_halving():
         "pareto + halving, 8 workers",
     ]
     assert {one.seed for one in setups} == {100, 101}
-    assert {one.trials for one in setups if one.sampler == "tpe"} == {400}
+    assert {one.trials for one in setups if one.sampler == "tpe"} == {
+        search_efficiency.LIMITS["tpe"]
+    }
 
 
 def test_keys_follow_the_table_and_the_seed(table):
