@@ -29,7 +29,9 @@ def axis_place(page, name):
             const div = document.querySelector('#choices-parallel .js-plotly-plot');
             div.scrollIntoView({block: 'center', behavior: 'instant'});
             const place = div.layout.meta.axes.findIndex((axis) => axis.name === name);
-            const box = div.querySelectorAll('.axis-brushes')[place].getBoundingClientRect();
+            // Plotly draws the axes after the lines.
+            const box = div.querySelectorAll('.axis-brushes')[place]?.getBoundingClientRect();
+            if (!box) return null;
             return [box.x + box.width / 2, box.top, box.bottom];
         }""",
         name,
@@ -41,6 +43,7 @@ def test_a_brush_drawn_on_an_axis_goes_into_the_address_and_to_the_front(browser
         page = visit.page
         visit.drawn("#choices-parallel")
         assert not page.locator("#choices-parallel").get_by_text("WebGL is not supported").count()
+        visit.until("document.querySelectorAll('#choices-parallel .axis-brushes').length > 2")
         x, top, bottom = axis_place(page, "error")
         height = bottom - top
         page.mouse.move(x, bottom - 0.1 * height)
@@ -65,7 +68,7 @@ def test_a_link_brings_its_brush_and_the_cross_takes_it_away(browser, served):
         page.wait_for_url(lambda url: "residual" not in url)
         page.locator("#choices-passing").get_by_text("clear all").click()
         page.wait_for_url(lambda url: "brush" not in url)
-        page.wait_for_function("!document.querySelector('#choices-passing').textContent")
+        page.wait_for_function("() => !document.querySelector('#choices-passing').textContent")
         page.go_back()
         page.locator("#choices-passing").get_by_text("error: 10.0").wait_for()
         quiet(visit)

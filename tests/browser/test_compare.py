@@ -58,7 +58,7 @@ def test_runs_are_chosen_on_the_page_and_stand_in_the_address(browser, served):
         options.filter(has_text=re.compile("^b$")).first.click()
         page.wait_for_url(re.compile("with=b"))
         page.wait_for_function(
-            "document.querySelector('#compare-fronts .js-plotly-plot').data.length === 2"
+            "() => document.querySelector('#compare-fronts .js-plotly-plot').data.length === 2"
         )
         visit.assert_quiet()
 

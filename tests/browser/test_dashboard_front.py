@@ -168,7 +168,7 @@ def test_a_deep_link_restores_view_run_and_trial(browser, run, tmp_path):
             visit.page.get_by_role("link", name="Front", exact=True).click()
             visit.drawn(FIGURE)
             assert visit.page.url.endswith(address.replace("architecture", "front"))
-            axis = visit.page.locator("#front-figure .xtitle").inner_text()
+            axis = visit.page.locator("#front-figure .xtitle").text_content()
             assert axis.startswith("parameters")
             visit.assert_quiet()
 

@@ -18,7 +18,7 @@ FIGURE = "#front-figure"
 GRAPH = "document.querySelector('#front-figure .js-plotly-plot')"
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 SEARCH = [
-    "tiny", "--data", "fashion-mnist-mini", "--trials", "8", "--epochs", "1",
+    "tiny", "--data", "fashion-mnist-mini", "--trials", "24", "--epochs", "2",
     "--images", "512", "--device", "cpu", "--workers", "1",
 ]  # fmt: skip
 
@@ -45,8 +45,8 @@ def test_trials_of_a_running_search_appear_while_one_looks(browser, tmp_path):
             visit.page.evaluate("window.isSamePage = true")
             visit.until(f"document.querySelector('#live').innerText !== '{shown}'")
             assert search.wait(300) == 0, said.read_text()[-2000:]
-            visit.until("/^(live, )?8 trials/.test(document.querySelector('#live').innerText)")
-            visit.until(f"{GRAPH}.data.flatMap(t => t.customdata || []).includes(7)")
+            visit.until("/^(live, )?24 trials/.test(document.querySelector('#live').innerText)")
+            visit.until(f"{GRAPH}.data.flatMap(t => t.customdata || []).includes(23)")
             # Nothing that the reader set was lost, and nothing was loaded anew.
             assert visit.page.evaluate("window.isSamePage")
             assert visit.page.evaluate(f"{GRAPH}._fullLayout.xaxis.range") == before
@@ -206,7 +206,7 @@ def test_a_command_is_copied(browser, tmp_path):
         visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
         button = visit.page.locator(".copy").first
         button.click()
-        visit.page.get_by_text("Copied").wait_for()
+        visit.page.get_by_text("Copied", exact=True).wait_for()
         copied = visit.page.evaluate("navigator.clipboard.readText()")
         assert copied == visit.page.locator(".command code").first.inner_text()
         assert re.match(r"nas export .*first --pick trial:0 --out .*/first/exports/trial0", copied)
