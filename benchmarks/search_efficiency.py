@@ -47,7 +47,7 @@ WORKERS_TOO, TRIALS_TOO, SEEDS_TOO = 8, 1_000, 5
 """The searches that are looked through for architectures that were trained twice."""
 
 BOUND = f"signal={ORACLE},doubt=0"
-"""Halving that knows every trial's end at its first rung: no prediction can save more."""
+"""Halving that knows every trial's end at its first rung: what better prediction can save."""
 
 FIRST_SEED, NUM_SEEDS = 100, 20
 

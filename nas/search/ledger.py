@@ -132,7 +132,7 @@ class Ledger:
         """(epoch, validation loss) at each rung that a trial passed, as :meth:`curve_of`."""
         known = self._known_curve(number)
         return [
-            (int(epoch), error if loss is None else loss)
+            (int(epoch), math.nan if loss is None else loss)
             for epoch, _, loss, error, *_ in known
             if epoch and error is not None
         ]

@@ -36,9 +36,7 @@ class Rungs:
             return None
         costs = self._ledger.costs_of(number)
         # The loss ranks what the end will be better than the error, which counts whole images.
-        loss = result.validation_loss
-        value = loss if math.isfinite(loss) else result.error
-        decision = halving.report(number, result.epoch, value, costs)
+        decision = halving.report(number, result.epoch, result.validation_loss, costs)
         if decision.goes_on:
             self._executor.go_on(number)
             return None
