@@ -1,5 +1,6 @@
 """Tasks: settings and their files, defaults for a data set, and the proxy's rule."""
 
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +84,37 @@ def test_every_setting_changes_the_fingerprint() -> None:
 
 
 @pytest.mark.parametrize(
+    ("recipe", "fingerprint"),
+    [("default", "c314b97318c7a0e3"), ("paper", "7d133f293a7f2134")],
+)
+def test_recorded_tasks_keep_their_json_and_fingerprint(recipe: str, fingerprint: str) -> None:
+    """Stored on the day before recipes got more fields: searches of before must resume."""
+    task = task_of(recipe=recipe).model_copy(
+        update={"data": "fashion-mnist-mini", "validation_images": 100}
+    )
+    assert task.fingerprint == fingerprint
+    assert not {"cutout", "operations", "magnitude", "ema_decay"} & set(
+        json.loads(task.to_json())["recipe"]
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cutout": 0.5},
+        {"operations": 1, "magnitude": 0.5},
+        {"ema_decay": 0.99},
+        {"schedule": {"kind": "cosine", "warmup": 0.1}},
+    ],
+)
+def test_a_later_field_is_written_where_it_is_used(change: dict[str, object]) -> None:
+    task = create_task(Info(), {"recipe": change})
+    assert json.loads(task.to_json())["recipe"].items() >= change.items()
+    assert Task.from_json(task.to_json()) == task
+    assert task.fingerprint != create_task(Info()).fingerprint
+
+
+@pytest.mark.parametrize(
     ("epochs", "eta", "rungs"),
     [(1, 2, (1,)), (4, 2, (1, 2, 4)), (6, 2, (1, 2, 4, 6)), (10, 3, (1, 3, 9, 10))],
 )
@@ -104,11 +136,16 @@ def test_rungs(epochs: int, eta: int, rungs: tuple[int, ...]) -> None:
         ("target: {image: [3, 32, 32]}", "F: target.image: must have the 1 channels of toy, not 3"),
         ("data: other", "F: data: must be 'toy', not 'other'"),
         ("validation_images: 9999", "F: validation_images: must leave at least two"),
-        ("recipe: papre", "F: recipe: must be one of default, paper, not 'papre'; did you mean"),
+        ("recipe: papre", "F: recipe: must be one of default, paper, cifar, not 'papre'"),
         ("recipe: {momentum: 0.0}", "F: recipe: nesterov needs a momentum over 0"),
         ("recipe: {schedule: {kind: steps, factor: 2, epochs: 1}}", "F: recipe.schedule.factor: "),
         ("recipe: {schedule: {kind: sine}}", "F: recipe.schedule: "),
         ("recipe: {name: mine}", "F: recipe.batch_size: Field required"),
+        ("recipe: {name: [1]}", "F: recipe.name: Input should be a valid string, not [1]"),
+        ("recipe: {base: papre}", "F: recipe: base: must be one of default, paper, cifar, not"),
+        ("recipe: {base: [1]}", "F: recipe: base: must be one of default, paper, cifar, not [1]"),
+        ("recipe: {operations: 2}", "F: recipe: operations and magnitude go together: both over"),
+        ("recipe: {ema_decay: 1}", "F: recipe.ema_decay: Input should be less than 1, not 1"),
         ("recipe: {learning_rate: .nan}", "F: recipe.learning_rate: "),
         ("- 1", "F: must be a mapping of settings, not [1]"),
         ("a: [", "F, line 1: "),

@@ -6,27 +6,27 @@ cost is counted (:class:`Target`), by which cheap network and training its error
 the same (proxy architecture, task, seed) is the same training. :func:`proxy` is the one rule by
 which a network is made smaller.
 
-Settings stand in :mod:`~nas.task.settings`, defaults for a data set in
-:mod:`~nas.task.creation`, the proxy's rule in :mod:`~nas.task.narrowing`. Left out: tensors,
-devices and training (:mod:`nas.training`, :mod:`nas.evaluate`).
+Settings stand in :mod:`~nas.task.settings`, recipes in :mod:`~nas.task.recipe`, defaults for a
+data set in :mod:`~nas.task.creation`, the proxy's rule in :mod:`~nas.task.narrowing`. Left out:
+tensors, devices and training (:mod:`nas.training`, :mod:`nas.evaluate`).
 """
 
 from nas.task.creation import Data, create_task, read_task_file
 from nas.task.narrowing import proxy, scaled, scaled_width, with_recipe
-from nas.task.settings import (
+from nas.task.recipe import (
     RECIPES,
-    Precision,
-    Proxy,
+    Cosine,
     Recipe,
     Steps,
-    Target,
-    Task,
     Triangle,
+    read_recipe,
     recipe_named,
 )
+from nas.task.settings import Precision, Proxy, Target, Task
 
 __all__ = [
     "RECIPES",
+    "Cosine",
     "Data",
     "Precision",
     "Proxy",
@@ -37,6 +37,7 @@ __all__ = [
     "Triangle",
     "create_task",
     "proxy",
+    "read_recipe",
     "read_task_file",
     "recipe_named",
     "scaled",

@@ -7,14 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas.architecture import Shape
-from nas.task.settings import (
-    RECIPES,
-    Precision,
-    Task,
-    parse_task,
-    read_yaml,
-    with_whole_recipe,
-)
+from nas.task.parsing import read_yaml_file
+from nas.task.recipe import RECIPES
+from nas.task.settings import Precision, Task, parse_task, with_whole_recipe
 
 MAX_PROXY_SIDE = 96
 """Pixels a side that :func:`create_task` gives the proxy of a larger target."""
@@ -46,11 +41,7 @@ def read_task_file(path: Path) -> dict[str, Any]:
         ValueError: no YAML, or not a mapping.
         OSError: the file cannot be read.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text: {error}") from None
-    return read_yaml(text, str(path))
+    return read_yaml_file(path)
 
 
 def create_task(

@@ -18,7 +18,8 @@ from nas.architecture import (
     check,
     op_shape,
 )
-from nas.task.settings import Recipe, Task
+from nas.task.recipe import Recipe
+from nas.task.settings import Task
 
 WIDTH_STEP = 4
 """A proxy's widths are multiples of this many channels (and at least one such step)."""
