@@ -13,13 +13,15 @@ from small_training import small_architecture, small_split
 
 from nas.architecture import Architecture
 from nas.cost import count_cost
-from nas.datasets import Split, load_data
+from nas.datasets import Split, carve, load_data
 from nas.datasets.augment import normalise
 from nas.datasets.split import Statistics
 from nas.model import build
 from nas.task import RECIPES
 from nas.training import full
-from nas.training.full import FullSettings, Progress, train_architecture
+from nas.training.full import FullSettings, train_architecture
+from nas.training.report import accuracy_interval
+from nas.training.telling import Progress
 
 RECIPE = RECIPES["default"].model_copy(update={"batch_size": 16, "augment": "crop"})
 
@@ -62,6 +64,7 @@ def test_the_files_hold_the_network_that_was_measured(folder: Path, tmp_path: Pa
     out = tmp_path / "new" / "out"
     report = train(folder, out)
     assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL_CARD.md",
         "architecture.json",
         "training.json",
         "weights.safetensors",
@@ -110,6 +113,13 @@ def test_the_test_split_is_read_once_after_training(
     assert events[-2] == "epoch 3"
 
 
+def same_weights(one: Path, two: Path, name: str = "weights.safetensors") -> bool:
+    first, second = load_file(one / name), load_file(two / name)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[key], second[key]) for key in first
+    )
+
+
 class _InterruptedAfter:
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
@@ -132,9 +142,7 @@ def test_an_interrupted_training_goes_on_from_its_last_epoch(
     parts = train(folder, out, resume=True, on_progress=lambda item: told.append(item.epoch))
     assert min(told) == epochs + 1
     assert parts.train_losses == whole.train_losses
-    one = load_file(tmp_path / "whole" / "weights.safetensors")
-    two = load_file(out / "weights.safetensors")
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert same_weights(tmp_path / "whole", out)
     assert not (out / "checkpoint.pt").exists()
 
 
@@ -193,22 +201,73 @@ def test_wrong_settings_write_nothing(folder: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_a_file_that_cannot_be_written_leaves_no_part_of_it(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full_disk(*_: Any) -> None:
-        raise OSError(28, "No space left on device")
+def fill_disk(out: Path, name: str) -> None:
+    """Whoever writes this file of ``out`` from now on finds the device full, for real."""
+    (out / f".{name}.partial").symlink_to("/dev/full")
 
-    # A full disk cannot be caused without one; everything around it is real.
-    monkeypatch.setattr("nas.training.result_files.save", full_disk)
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is full")
+def test_a_full_disk_leaves_the_checkpoint_of_before(folder: Path, tmp_path: Path) -> None:
+    whole = train(folder, tmp_path / "whole")
+    out = tmp_path / "out"
+    before = b""
+
+    def fill_in_the_third_epoch(progress: Progress) -> None:
+        nonlocal before
+        if progress.epoch == 3 and not before:
+            before = (out / "checkpoint.pt").read_bytes()
+            fill_disk(out, "checkpoint.pt")
+
+    with pytest.raises(OSError, match="No space left") as error:
+        train(folder, out, on_progress=fill_in_the_third_epoch)
+    assert error.value.filename == str(out / "checkpoint.pt")
+    assert [path.name for path in out.iterdir()] == ["checkpoint.pt"]
+    assert (out / "checkpoint.pt").read_bytes() == before
+    assert train(folder, out, resume=True).train_losses == whole.train_losses
+    assert same_weights(tmp_path / "whole", out)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is full")
+@pytest.mark.parametrize("name", ["weights.safetensors", "MODEL_CARD.md", "training.json"])
+def test_a_full_disk_at_the_end_leaves_a_training_to_resume(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    def fill(progress: Progress) -> None:
+        if progress.epoch == 3 and not (tmp_path / f".{name}.partial").is_symlink():
+            fill_disk(tmp_path, name)
+
     with pytest.raises(OSError, match="No space left"):
-        train(folder, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "architecture.json",
-        "checkpoint.pt",
-    ]
-    monkeypatch.undo()
+        train(folder, tmp_path, on_progress=fill)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "checkpoint.pt" in left
+    assert not left & {name, "training.json"}
+    assert not [path for path in left if path.startswith(".")]
     assert train(folder, tmp_path, resume=True).epochs == 3
+
+
+def test_a_target_that_cannot_be_written_is_told_before_training(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    told: list[Progress] = []
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        train(folder, tmp_path / "file" / "out", on_progress=told.append)
+    with pytest.raises(OSError, match="File exists"):
+        train(folder, tmp_path / "file", on_progress=told.append)
+    assert told == []
+
+
+def test_two_trainings_do_not_share_a_directory(folder: Path, tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def second(progress: Progress) -> None:
+        if not refused:
+            with pytest.raises(ValueError, match="another process is training into it") as error:
+                train(folder, tmp_path)
+            refused.append(str(error.value))
+
+    train(folder, tmp_path, on_progress=second)
+    assert refused == [f"{tmp_path}: another process is training into it"]
 
 
 def test_a_target_of_another_shape_and_more_classes(folder: Path, tmp_path: Path) -> None:
@@ -218,13 +277,148 @@ def test_a_target_of_another_shape_and_more_classes(folder: Path, tmp_path: Path
     assert train(folder, tmp_path, settings=settings, resume=True) == report
     weights = load_file(tmp_path / "weights.safetensors")
     assert weights["head.classifier.bias"].shape == (6,)
-    with pytest.raises(ValueError, match=r"classes must be at least the 4 of folder:.*, not 3"):
+    with pytest.raises(
+        ValueError, match=r"folder:.* has 4 classes, and the classifier would have 3: take"
+    ):
         train(folder, tmp_path / "few", settings=settings_of(folder, classes=3))
 
 
-def test_threads_are_put_back_and_those_used_are_noted(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", ["auto", None])
+def test_threads_are_put_back_and_those_used_are_noted(
+    folder: Path, tmp_path: Path, threads: Any
+) -> None:
     before = torch.get_num_threads()
-    settings = settings_of(folder)
-    report = train_architecture(small_architecture(), settings, out=tmp_path)
+    settings = settings_of(folder, epochs=1)
+    report = train_architecture(small_architecture(), settings, out=tmp_path, threads=threads)
     assert 1 <= report.threads <= full.usable_cores()
+    assert threads == "auto" or report.threads == full.usable_cores()
     assert torch.get_num_threads() == before
+
+
+def test_a_resumed_training_takes_the_threads_of_its_checkpoint(
+    folder: Path, tmp_path: Path
+) -> None:
+    settings = settings_of(folder)
+    with pytest.raises(KeyboardInterrupt):
+        train_architecture(
+            small_architecture(),
+            settings,
+            out=tmp_path,
+            threads=3,
+            on_progress=_InterruptedAfter(1),
+        )
+    report = train_architecture(small_architecture(), settings, out=tmp_path, resume=True)
+    assert report.threads == 3
+
+
+# Averaged weights, and the best epoch on a validation part
+
+
+AVERAGED = RECIPE.model_copy(update={"ema_decay": 0.9, "cutout": 0.3})
+
+
+def validated(folder: Path, **changes: Any) -> FullSettings:
+    changes = {"recipe": AVERAGED, "validation_images": 20, "epochs": 6, **changes}
+    return settings_of(folder, **changes)
+
+
+def measured(out: Path, weights: str, split: Split) -> float:
+    content = json.loads((out / "training.json").read_text())
+    network = build(small_architecture(), small_split().image, 4, merge=False)
+    network.load_state_dict(load_file(out / weights))
+    network.eval()
+    statistics = Statistics(tuple(content["mean"]), tuple(content["std"]))
+    with torch.no_grad():
+        logits = network(normalise(split.images, statistics))
+    return float((logits.argmax(1) == split.labels).double().mean())
+
+
+def test_with_a_validation_part_the_best_epoch_is_kept_and_the_last_beside_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    report = train(folder, tmp_path, settings=validated(folder))
+    accuracies = report.validation_accuracies
+    assert len(accuracies) == len(report.validation_losses) == 6
+    assert (report.num_train, report.num_validation, report.num_measured) == (80, 20, 40)
+    assert report.best_epoch == accuracies.index(max(accuracies)) + 1
+    assert (report.weights, report.is_averaged) == ("best", True)
+    parts = carve(load_data(f"folder:{folder}", split="train"), 20)
+    best = measured(tmp_path, "weights.safetensors", parts.validation)
+    last = measured(tmp_path, "last.safetensors", parts.validation)
+    assert best == pytest.approx(max(accuracies))
+    assert last == pytest.approx(accuracies[-1])
+    test = load_data(f"folder:{folder}", split="test")
+    assert measured(tmp_path, "weights.safetensors", test) == pytest.approx(report.accuracy)
+
+
+def test_the_validation_part_is_the_same_for_every_seed_and_never_trained_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Split] = []
+    training = full.Training
+
+    def recorded(architecture: Architecture, split: Split, *rest: Any) -> Any:
+        seen.append(split)
+        return training(architecture, split, *rest)
+
+    monkeypatch.setattr(full, "Training", recorded)
+    for seed in (0, 1):
+        settings = validated(folder, epochs=1, seed=seed)
+        train(folder, tmp_path / str(seed), settings=settings)
+    assert torch.equal(seen[0].images, seen[1].images)
+    validation = carve(load_data(f"folder:{folder}", split="train"), 20).validation
+    trained = {item.numpy().tobytes() for item in seen[0].images}
+    assert not trained & {item.numpy().tobytes() for item in validation.images}
+
+
+def test_without_one_there_is_no_best(folder: Path, tmp_path: Path) -> None:
+    report = train(folder, tmp_path, settings=settings_of(folder, recipe=AVERAGED))
+    assert (report.weights, report.best_epoch, report.num_validation) == ("last", None, 0)
+    assert (report.num_train, report.validation_accuracies) == (100, [])
+    assert not (tmp_path / "last.safetensors").exists()
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_averages_and_the_best_epoch_survive_an_interruption(
+    folder: Path, tmp_path: Path, epochs: int
+) -> None:
+    settings = validated(folder)
+    whole = train(folder, tmp_path / "whole", settings=settings)
+    out = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, out, settings=settings, on_progress=_InterruptedAfter(epochs))
+    parts = train(folder, out, settings=settings, resume=True)
+    assert replace(parts, seconds=0.0) == replace(whole, seconds=0.0)
+    assert same_weights(tmp_path / "whole", out)
+    assert same_weights(tmp_path / "whole", out, "last.safetensors")
+
+
+def test_a_validation_part_is_part_of_the_settings(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path, settings=validated(folder, epochs=1))
+    with pytest.raises(ValueError, match="another validation_images: 20, not None"):
+        train(
+            folder,
+            tmp_path,
+            settings=validated(folder, epochs=1, validation_images=0),
+            resume=True,
+        )
+    with pytest.raises(ValueError, match="validation images must be from 1 to 99 of the 100"):
+        train(folder, tmp_path / "all", settings=validated(folder, validation_images=100))
+    assert not (tmp_path / "all").exists()
+
+
+# The interval
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    # Wilson's formula by hand: (p + z2/2n -+ z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n), z = 1.95996.
+    [(1, 2, 0.094531, 0.905469), (0, 10, 0.0, 0.277533), (9_505, 10_000, 0.946073, 0.954581)],
+)
+def test_the_interval_is_wilsons(right: int, count: int, low: float, high: float) -> None:
+    assert accuracy_interval(right / count, count) == pytest.approx([low, high], abs=1e-6)
+
+
+def test_the_report_holds_its_interval(folder: Path, tmp_path: Path) -> None:
+    report = train(folder, tmp_path, settings=settings_of(folder, epochs=1))
+    assert report.accuracy_interval == accuracy_interval(report.accuracy, 40)

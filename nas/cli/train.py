@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from nas.cli.options import Device, add_command, flag, whole
+from nas.cli.options import Device, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-    from nas.training.full import Progress, TrainingReport
+    from nas.task import Recipe
+    from nas.training.report import TrainingReport
+    from nas.training.telling import Progress
 
 SUBJECTS = "a run, an architecture's JSON file or a preset"
 
@@ -56,7 +58,19 @@ def train(  # noqa: PLR0913 - one parameter an option
         typer.Option(metavar="DIR", help="Default: RUN/PICK, or results/trained/NAME."),
     ] = None,
     epochs: Annotated[int, whole(1, help="Passes over the data.")] = 10,
-    recipe: Annotated[str, typer.Option(metavar="NAME", help="default or paper.")] = "default",
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE", help="default, paper, cifar, or a YAML file (*.yaml)."),
+    ] = "default",
+    validation: Annotated[
+        int | None,
+        whole(
+            1,
+            help="Carve so many training images off, and keep the weights of the epoch that is "
+            "best on them. Default: train on all, keep the last.",
+            metavar="IMAGES",
+        ),
+    ] = None,
     resolution: Annotated[
         int | None,
         whole(
@@ -74,41 +88,81 @@ def train(  # noqa: PLR0913 - one parameter an option
     ] = "auto",
     seed: Annotated[int, whole(0, help="Of all that is random.")] = 0,
     device: Device = "auto",
-    threads: Annotated[int | None, whole(1, help="On a processor. Default: all cores.")] = None,
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="On a processor: a number, or auto for one or all, whichever is faster at the "
+            "moment (the bits then vary). Default: all cores, or the checkpoint's.",
+        ),
+    ] = None,
+    tensorboard: Annotated[
+        bool, flag("--tensorboard", help="Curves for TensorBoard, in DIR/tensorboard.")
+    ] = False,
     resume: Annotated[bool, flag("--resume", help="Go on after an interruption.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train one network at full width on all images, and measure it once on the test split.
 
     A run's network trains at the image and classes that the run counted its cost for.
 
-    Writes architecture.json, weights.safetensors and training.json, for nas export.
+    Writes architecture.json, weights.safetensors, MODEL_CARD.md and training.json, for nas
+    export; and after every epoch checkpoint.pt, for --resume.
+
+    On several GPUs: torchrun --nproc-per-node 2 -m nas train ...
     """
     from nas.search.workers import resolve_device
-    from nas.task import recipe_named
     from nas.training.full import FullSettings, train_architecture
+    from nas.training.processes import launched_processes
 
     subject = _find(what, pick, data, out)
     settings = FullSettings(
         data=subject.data,
-        recipe=recipe_named(recipe),
+        recipe=_find_recipe(recipe),
         epochs=epochs,
         resolution=resolution or subject.resolution,
         classes=classes or subject.classes,
         seed=seed,
         precision=_checked_precision(precision),
+        validation_images=validation or 0,
     )
     chosen = resolve_device(device)
-    with _ProgressLine(subject.name) as line:
-        report = train_architecture(
-            subject.architecture,
-            settings,
-            out=subject.folder,
-            device=chosen,
-            threads=threads,
-            resume=resume,
-            on_progress=line.show,
-        )
-    _report(report, subject.folder)
+    count = _checked_threads(threads)
+    with launched_processes(chosen) as processes:
+        if chosen != "cpu" and processes.count > 1:
+            chosen = f"cuda:{processes.local_rank}"
+        with _ProgressLine(subject.name, is_silent=not processes.is_first) as line:
+            report = train_architecture(
+                subject.architecture,
+                settings,
+                out=subject.folder,
+                device=chosen,
+                threads=count,
+                resume=resume,
+                tensorboard=tensorboard,
+                origin=subject.origin,
+                processes=processes,
+                on_progress=line.show,
+            )
+        if processes.is_first:
+            _report(report, subject.folder, as_json=as_json)
+
+
+def _find_recipe(text: str) -> Recipe:
+    from nas.task import read_recipe, recipe_named
+
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return read_recipe(path)
+    return recipe_named(text, "--recipe")
+
+
+def _checked_threads(text: str | None) -> Any:
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"--threads must be auto or an integer from 1, not {text!r}")
+    return int(text)
 
 
 def _checked_precision(precision: str) -> Any:
@@ -129,6 +183,7 @@ class _Subject(NamedTuple):
     folder: Path
     resolution: int | tuple[int, int] | None = None
     classes: int | None = None
+    origin: dict[str, Any] | None = None
 
 
 def _find(what: str, pick: str | None, data: str | None, out: Path | None) -> _Subject:
@@ -148,21 +203,23 @@ def _find(what: str, pick: str | None, data: str | None, out: Path | None) -> _S
             out or pick_folder(run, pick or "knee"),
             height if height == width else (height, width),
             picked.classes,
+            {"run": run.name, "trial": picked.number, "pick": pick or "knee"},
         )
     named = read_architecture(what, SUBJECTS)
     if data is None:
         raise ValueError(f"--data is needed to train {what}: for example --data fashion-mnist")
     folder = out or Path("results") / "trained" / named.name
-    return _Subject(named.name, named.architecture, data, folder)
+    origin = {"preset" if what == named.name else "file": named.name}
+    return _Subject(named.name, named.architecture, data, folder, origin=origin)
 
 
 class _ProgressLine:
     """The training as it goes: one line in place on a terminal, a line an epoch elsewhere."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, is_silent: bool = False) -> None:
         from rich.console import Console
 
-        self._name, self._console = name, Console(stderr=True, highlight=False)
+        self._name, self._console = name, Console(stderr=True, highlight=False, quiet=is_silent)
         self._status = self._console.status(f"{name}: starting")
         self._epoch = 0
 
@@ -179,6 +236,8 @@ class _ProgressLine:
         from nas.quantities import format_seconds
 
         loss = "" if progress.train_loss is None else f", loss {progress.train_loss:.4f}"
+        if progress.validation_accuracy is not None:
+            loss += f", validation {100 * progress.validation_accuracy:.2f} %"
         line = (
             f"{self._name}: epoch {progress.epoch}/{progress.epochs}{loss}, "
             f"{progress.images_per_second:,.0f} images/s, "
@@ -190,19 +249,37 @@ class _ProgressLine:
             self._console.print(line, soft_wrap=True)
 
 
-def _report(report: TrainingReport, folder: Path) -> None:
+def _report(report: TrainingReport, folder: Path, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
     from nas.analysis.shell import command
-    from nas.cli.console import print_commands, print_facts
+    from nas.cli.console import print_commands, print_facts, print_json
     from nas.quantities import format_seconds
 
-    print_facts(
-        {
-            f"{report.measured_on} accuracy": f"{100 * report.accuracy:.2f} % of "
-            f"{report.num_measured:,} images of {report.data}, loss {report.loss:.4f}",
-            "trained": f"{report.epochs} epochs of {report.num_train:,} images in "
-            f"{format_seconds(report.seconds)}, {report.precision}, seed {report.seed}",
-            "cost": f"{report.macs:,} MACs, {report.params:,} parameters",
-            "files": str(folder),
-        }
-    )
+    if as_json:
+        print_json({**asdict(report), "files": str(folder)})
+        return
+    low, high = (100 * limit for limit in report.accuracy_interval)
+    facts = {
+        f"{report.measured_on} accuracy": f"{100 * report.accuracy:.2f} % of "
+        f"{report.num_measured:,} images of {report.data} (95 %: {low:.2f} to {high:.2f}), "
+        f"loss {report.loss:.4f}",
+        "weights": _weights(report),
+        "trained": f"{report.epochs} epochs of {report.num_train:,} images in "
+        f"{format_seconds(report.seconds)}, {report.precision}, seed {report.seed}",
+        "cost": f"{report.macs:,} MACs, {report.params:,} parameters",
+        "files": str(folder),
+    }
+    print_facts(facts)
     print_commands("Next", [command("export", folder, "--out", folder / "export")])
+
+
+def _weights(report: TrainingReport) -> str:
+    average = ", averaged" if report.is_averaged else ""
+    if report.best_epoch is None:
+        return f"of the last epoch{average}"
+    best = 100 * report.validation_accuracies[report.best_epoch - 1]
+    return (
+        f"of epoch {report.best_epoch}{average}: {best:.2f} % of {report.num_validation:,} "
+        "validation images"
+    )

@@ -68,10 +68,11 @@ def normalise(
 ) -> torch.Tensor:
     """``(images / 255 - mean) / std`` for each channel, computed in float32, given as ``dtype``.
 
-    ``images``: uint8 (N, C, H, W); ``channels_last`` is the memory format of the result.
+    ``images``: uint8, or float32 from 0 to 255, (N, C, H, W), left alone; ``channels_last`` is
+    the memory format of the result.
     """
     scale, shift = scale_and_shift(statistics, images.device)
-    result = images.to(torch.float32).mul_(scale).add_(shift).to(dtype)
+    result = images.to(torch.float32, copy=True).mul_(scale).add_(shift).to(dtype)
     # Last, because scaling by channel is several times slower in this format on a CPU.
     return result.contiguous(memory_format=torch.channels_last) if channels_last else result
 

@@ -1,16 +1,18 @@
-"""The learning rate of every step, as a pure function of the recipe."""
+"""The learning rate and the averaging of every step, as pure functions of the recipe."""
 
 from __future__ import annotations
 
-from nas.task import Recipe, Steps
+import math
+
+from nas.task import Cosine, Recipe, Steps
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) -> float:
     """The rate of the 0-based ``step`` of a training of ``epochs`` epochs.
 
-    A triangle is taken at the middle of each step, so that no step has rate 0. Its horizon is
-    the whole training, whatever epoch it is stopped at: one trial's early rungs are comparable
-    with another's.
+    Triangles and cosines are taken at the middle of each step, so that no step has rate 0. Their
+    horizon is the whole training, whatever epoch it is stopped at: one trial's early rungs are
+    comparable with another's.
     """
     schedule = recipe.schedule
     if isinstance(schedule, Steps):
@@ -19,4 +21,16 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, epochs: int) 
     position = (step + 0.5) / (steps_per_epoch * epochs)
     if position < schedule.warmup:
         return recipe.learning_rate * position / schedule.warmup
-    return recipe.learning_rate * (1 - position) / (1 - schedule.warmup)
+    left = (1 - position) / (1 - schedule.warmup)
+    if isinstance(schedule, Cosine):
+        left = (1 - math.cos(math.pi * left)) / 2
+    return recipe.learning_rate * left
+
+
+def ema_decay(decay: float, step: int) -> float:
+    """How much of the averaged weights the 0-based ``step`` keeps: ``decay``, less at first.
+
+    (1 + step) / (10 + step) until that exceeds ``decay``, so that the first weights do not stay
+    in it for long (the rule of TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``).
+    """
+    return min(decay, (1 + step) / (10 + step))
