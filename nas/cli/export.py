@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +13,12 @@ from nas.cli.options import Device, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Shape
-    from nas.export import Export
+    from nas.export import Export, Step
     from nas.export.material import Material
+    from nas.records import Run
 
 WEIGHTS = "Weights"
+FASTER = "Faster, or elsewhere"
 SUBJECTS = "a run, a directory of nas train, an architecture's JSON file or a preset"
 
 
@@ -25,7 +28,7 @@ def register(app: typer.Typer) -> None:
         app,
         "export",
         export,
-        short="A network as source, weights and JSON, with proof.",
+        short="A network as source, ONNX, torch.export and more, with proof.",
         example="nas export results/first/knee --out knee",
     )
 
@@ -39,6 +42,7 @@ class Subject:
     image: Shape
     classes: int
     material: Material | None = None
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 def export(  # noqa: PLR0913 - one parameter an option
@@ -63,7 +67,38 @@ def export(  # noqa: PLR0913 - one parameter an option
     formats: Annotated[
         str | None,
         typer.Option(
-            "--format", metavar="LIST", help="Of json,source,weights. Default: all there can be."
+            "--format",
+            metavar="LIST",
+            help="Of json,source,weights,fused,onnx,pt2,aot,int8. Default: the first three, as "
+            "far as there are weights.",
+        ),
+    ] = None,
+    fused: Annotated[
+        bool,
+        flag(
+            "--fused",
+            help="Source for inference too: norms folded, 1x1s merged.",
+            panel=FASTER,
+        ),
+    ] = False,
+    aot: Annotated[
+        bool,
+        flag("--aot", help="Compile for this processor (AOTInductor).", panel=FASTER),
+    ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(metavar="int8", help="ONNX with 8-bit numbers.", rich_help_panel=FASTER),
+    ] = None,
+    no_latency: Annotated[
+        bool, flag("--no-latency", help="Do not time the formats.", panel=FASTER)
+    ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Whose images compare and calibrate. Default: a training's or run's own, else "
+            "random numbers.",
+            rich_help_panel=FASTER,
         ),
     ] = None,
     image: Annotated[
@@ -80,7 +115,7 @@ def export(  # noqa: PLR0913 - one parameter an option
         Path | None,
         typer.Option(
             metavar="DIR|FILE",
-            help="Of nas train, or a safetensors file.",
+            help="Of nas train, a safetensors file, or torchvision's .pth.",
             rich_help_panel=WEIGHTS,
         ),
     ] = None,
@@ -100,10 +135,13 @@ def export(  # noqa: PLR0913 - one parameter an option
     overwrite: Annotated[bool, flag("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Export a network as files that stand alone: description, source, weights.
+    """Export a network as files that stand alone: description, source, weights, ONNX and more.
 
-    The source needs nothing but torch. It is loaded in a fresh Python without this package and
-    compared with the network; the largest difference is printed. What fails is not left behind.
+    Each file is loaded by its own runtime in a fresh Python without this package, and compared
+    with the network on test images of its data; the largest difference is printed. What fails is
+    not left behind.
+
+    int8 is calibrated on training images and loses accuracy: how much is measured and printed.
     """
     from nas.export import FORMATS, export_architecture
     from nas.export.bundle import check_target
@@ -111,7 +149,8 @@ def export(  # noqa: PLR0913 - one parameter an option
     if proxy and weights is not None:
         raise ValueError("--proxy and --weights are two kinds of weights: give one of them")
     chosen = None if formats is None else [part.strip() for part in formats.split(",")]
-    _refuse_unknown(chosen, FORMATS)
+    _refuse_unknown("format", chosen, FORMATS)
+    _refuse_unknown("--quantize", None if quantize is None else [quantize], ("int8",))
     check_target(out, overwrite)
     subject = (
         _as_proxy(what, pick, image, classes, device)
@@ -121,29 +160,78 @@ def export(  # noqa: PLR0913 - one parameter an option
     if weights is not None:
         subject = _with_weights(subject, weights)
     material = subject.material
-    result = export_architecture(
-        subject.architecture,
-        subject.image,
-        subject.classes,
-        out=out,
-        formats=chosen,
-        weights=None if material is None else material.weights,
-        name=name or subject.name,
-        preprocessing=None if material is None else material.preprocessing,
-        auxiliary=auxiliary,
-        is_proxy=proxy,
-        overwrite=overwrite,
-        details=None if material is None else material.details,
-    )
+    flags = {"fused": fused, "aot": aot, "int8": quantize is not None}
+    added = [known for known, is_wanted in flags.items() if is_wanted]
+    with _Steps(name or subject.name) as steps:
+        result = export_architecture(
+            subject.architecture,
+            subject.image,
+            subject.classes,
+            out=out,
+            formats=_with_added(chosen, added, has_weights=material is not None),
+            weights=None if material is None else material.weights,
+            name=name or subject.name,
+            preprocessing=None if material is None else material.preprocessing,
+            data=data,
+            auxiliary=auxiliary,
+            is_proxy=proxy,
+            latency=not no_latency,
+            overwrite=overwrite,
+            details=subject.details if material is None else material.details,
+            training_card=None if material is None else material.card,
+            on_step=steps.show,
+        )
     _report(result, subject, as_json=as_json)
 
 
-def _refuse_unknown(chosen: list[str] | None, known: tuple[str, ...]) -> None:
+def _with_added(
+    chosen: list[str] | None, added: list[str], *, has_weights: bool
+) -> list[str] | None:
+    """The formats of --format, or the usual ones, and those of options of their own."""
+    if not added:
+        return chosen
+    from nas.export.bundle import check_formats
+
+    return [*(check_formats(chosen, has_weights=has_weights)), *added]
+
+
+class _Steps:
+    """What the export is doing: one line in place on a terminal, a line a step elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+
+        self._name, self._console = name, Console(stderr=True, highlight=False)
+        self._status = self._console.status(f"{name}: starting")
+        self._start = time.perf_counter()
+
+    def __enter__(self) -> _Steps:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def show(self, step: Step) -> None:
+        """Show the step, and after the first about how long the rest will take."""
+        from nas.quantities import format_seconds
+
+        done, spent = step.number - 1, time.perf_counter() - self._start
+        left = f", about {format_seconds(spent / done * (step.steps - done))} left" if done else ""
+        line = f"{self._name}: {step.number}/{step.steps} {step.words}{left}"
+        if self._console.is_terminal:
+            self._status.update(line)
+        elif spent > 2:
+            self._console.print(line, soft_wrap=True)
+
+
+def _refuse_unknown(what: str, chosen: list[str] | None, known: tuple[str, ...]) -> None:
     from nas.quantities import unknown_name
 
     for wanted in chosen or ():
         if wanted not in known:
-            raise ValueError(unknown_name("format", wanted, known))
+            raise ValueError(unknown_name(what, wanted, known))
 
 
 def _find(what: str, pick: str | None, image: str | None, classes: int | None) -> Subject:
@@ -154,13 +242,22 @@ def _find(what: str, pick: str | None, image: str | None, classes: int | None) -
     if run is not None:
         _refuse_size(image, classes, "a run")
         picked = trial_of_run(run, pick)
-        return Subject(picked.name, picked.architecture, picked.image, picked.classes)
+        details = {"run": {"name": run.name, "trial": picked.number, "data": _data_of(run)}}
+        return Subject(
+            picked.name, picked.architecture, picked.image, picked.classes, details=details
+        )
     if Path(what).is_dir() and is_trained(Path(what)):
         _refuse_size(image, classes, "a trained network")
         material = read_trained(Path(what))
         name = Path(what).resolve().name
         return Subject(name, material.architecture, material.image, material.classes, material)
     return _described(what, image, classes)
+
+
+def _data_of(run: Run) -> str:
+    from nas.task import Task
+
+    return Task.from_json(run.settings.task).data
 
 
 def _refuse_size(image: str | None, classes: int | None, what: str) -> None:
@@ -238,25 +335,73 @@ def _report(result: Export, subject: Subject, *, as_json: bool) -> None:
         )
     for path in result.files.values():
         print(f"{path} ({path.stat().st_size / 1e3:,.1f} kB)")
-    print(f"{result.directory / 'export.json'} (what it is, and its proof)")
-    if result.proof is not None:
-        weights = "random weights" if result.proof.weights == "random" else "its weights"
-        print_text()
-        print_text(
-            f"Proof: in a fresh Python without this package, on {result.proof.num_images} images, "
-            f"with {weights}:"
-        )
-        difference, limit = result.proof.largest_difference, result.proof.limit
-        print_text(f"largest difference {difference:.2g} (limit {limit:.2g})", bold=True)
+    print(f"{result.directory / 'export.json'} and MODEL_CARD.md (what it is, and its proofs)")
+    _print_proofs(result)
+    _print_latencies(result)
     if subject.material is None:
+        print_text()
+        if set(result.proofs) - {"source"}:
+            print_text("The weights are RANDOM: good for size and speed only.", bold=True)
         print_text("Without weights: train it with nas train, or fill Network() with your own.")
 
 
+def _print_proofs(result: Export) -> None:
+    from nas.cli.console import print_table, print_text
+
+    if not result.proofs:
+        return
+    first = next(iter(result.proofs.values()))
+    weights = "random weights" if first.weights == "random" else "its weights"
+    print_text()
+    print_text(
+        f"Proof: each in a fresh Python without this package, with {weights}, on {first.images}:"
+    )
+    rows = [
+        [
+            kind,
+            f"{proof.num_images:,}",
+            f"{proof.largest_difference:.2g}",
+            f"{proof.limit:.2g}",
+            f"{proof.noise:.1g}",
+            f"{100 * proof.top1_agreement:.2f} %",
+            "" if proof.accuracy is None else f"{100 * proof.accuracy.lost:+.2f} points",
+        ]
+        for kind, proof in result.proofs.items()
+    ]
+    heads = ["format", ">images", ">difference", ">limit", ">noise", ">same top-1", ">lost"]
+    print_table(heads, rows, unbroken=("format",))
+    print_text("difference: the largest of a logit; noise: all of them, in standard deviations of")
+    print_text("the logits, which int8's limit is about; lost: accuracy on the same images.")
+
+
+def _print_latencies(result: Export) -> None:
+    from nas.cli.console import print_table
+
+    found = result.latencies
+    if found is None:
+        return
+    rows = [
+        [
+            row.format,
+            str(row.batch),
+            f"{row.median_ms:,.2f}",
+            f"{row.quartiles_ms[0]:,.2f} to {row.quartiles_ms[1]:,.2f}",
+            f"{row.speedup:.2f}",
+        ]
+        for row in found.rows
+    ]
+    title = f"Latency in turns, {found.threads} threads of {found.processor}"
+    heads = ["format", ">batch", ">median ms", ">quartiles", ">times as fast"]
+    print_table(heads, rows, title=title, unbroken=("format",))
+
+
 def _as_data(result: Export) -> dict[str, Any]:
-    proof = result.proof
+    proof = result.proofs.get("source")
     return {
         "directory": str(result.directory),
         "files": {name: str(path) for name, path in result.files.items()},
         "largest_difference": result.largest_difference,
         "limit": None if proof is None else proof.limit,
+        "proofs": {name: asdict(found) for name, found in result.proofs.items()},
+        "latency": None if result.latencies is None else asdict(result.latencies),
     }

@@ -120,17 +120,20 @@ class Head(nn.Module):
     ) -> None:
         super().__init__()
         widths = [features, *hidden]
+        self.width = widths[-1]
         self.hidden = nn.ModuleList(
             nn.Linear(before, after) for before, after in zip(widths, hidden)
         )
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(widths[-1], num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = x.mean(dim=(2, 3))
         for layer in self.hidden:
             x = self.dropout(torch.relu(layer(x)))
-        return self.classifier(x if self.hidden else self.dropout(x))
+        if not self.hidden:
+            x = self.dropout(x)
+        return x if pre_logits else self.classifier(x)
 '''
 
 FLATTEN_HEAD = HEAD.replace("Global average pooling", "Flattening").replace(
@@ -152,6 +155,7 @@ class AuxiliaryHead(nn.Module):
         num_classes: int,
     ) -> None:
         super().__init__()
+        self.width = hidden
         self.pool = pool
         self.conv = {conv}(in_channels, channels, {one})
         self.hidden = nn.Linear(features, hidden)
@@ -171,6 +175,66 @@ class Logits(NamedTuple):
     auxiliary: tuple[Tensor, ...]
 '''
 
+FEATURES = '''\
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of the last map, or what the classifier reads."""
+        return self.head(x, pre_logits)
+
+    def forward_intermediates(
+        self,
+        images: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The stages' maps, as timm gives them: see `feature_info` for their sizes.
+
+        `indices` names stages (negative ones count from the end); a number takes that
+        many of the last, None takes all. There is no final norm to apply.
+        """
+        if norm or output_fmt != "NCHW":
+            raise ValueError("there is no final norm, and maps are NCHW")
+        places = range(len(self.stages))
+        if isinstance(indices, int):
+            if not 0 < indices <= len(places):
+                raise ValueError(f"indices must be 1 to {len(places)}, not {indices}")
+            wanted = list(places[-indices:])
+        else:
+            wanted = [places[i] for i in (places if indices is None else indices)]
+        x = self.stem(images)
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage(self.reductions[i - 1](x) if i > 0 else x)
+            if i in wanted:
+                maps.append(x)
+            if stop_early and i == max(wanted):
+                break
+        return maps if intermediates_only else (x, maps)
+
+    def get_classifier(self) -> nn.Module:
+        """The last layer."""
+        return self.head.classifier
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Put a new last layer in place, for other classes; 0 leaves the features."""
+        device = next(self.parameters()).device
+        for head in {heads}:
+            last = nn.Linear(head.width, num_classes) if num_classes else nn.Identity()
+            head.classifier = last.to(device)
+        self.num_classes = num_classes
+
+    def load_backbone(self, weights: dict[str, Tensor]) -> None:
+        """Load all but the classifiers, for a network with other classes."""
+        kept = {k: v for k, v in weights.items() if "classifier." not in k}
+        missing, unknown = self.load_state_dict(kept, strict=False)
+        wrong = [name for name in missing if "classifier." not in name] + unknown
+        if wrong:
+            raise ValueError(f"these are weights of another network: see {wrong[0]}")
+'''
+"""Methods of ``Network`` under the names that timm's users know."""
+
 PREPROCESS = '''\
 def preprocess(pixels: Tensor) -> Tensor:
     """Normalise images (N, C, H, W) of pixels from 0 to 255."""
@@ -178,3 +242,88 @@ def preprocess(pixels: Tensor) -> Tensor:
     std = torch.tensor(STD, device=pixels.device).view(1, -1, 1, 1)
     return (pixels / 255 - mean) / std
 '''
+
+# The fused form: norms folded into convolutions, 1x1s on one input computed as one.
+
+FUSED_CONV = CONV_RELU.replace(
+    'A convolution with "same" padding and a bias, and a ReLU.',
+    'A convolution with "same" padding, the norm folded into it, and a ReLU.',
+).replace("torch.relu(", "torch.relu_(")
+
+MERGED_CELL = '''\
+class Reduced(nn.Sequential):
+    """A branch behind a 1x1 convolution of `width` channels; its cell computes that."""
+
+    def __init__(self, width: int, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.width = width
+
+
+class MergedCell(nn.Module):
+    """Branches side by side on one input, concatenated along channels.
+
+    The 1x1 convolutions that read the input are computed as one, then split.
+    """
+
+    def __init__(self, in_channels: int, *branches: nn.Sequential) -> None:
+        super().__init__()
+        self.widths = [each.width for each in branches if isinstance(each, Reduced)]
+        self.merged = ConvReLU(in_channels, sum(self.widths), {one})
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = iter(self.merged(x).split(self.widths, dim=1))
+        maps = [
+            branch(next(parts) if isinstance(branch, Reduced) else x)
+            for branch in self.branches
+        ]
+        return torch.cat(maps, dim=1)
+'''
+
+FUSED_CELL = '''\
+class InceptionCell(nn.Module):
+    """Branches side by side on one input, concatenated along channels."""
+
+    def __init__(self, *branches: nn.Sequential) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+'''
+
+FUSED_RESIDUAL = '''\
+class Residual(nn.Module):
+    """A cell whose output, projected to the input's channels, is added to the input."""
+
+    def __init__(self, channels: int, width: int, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+        self.projection = nn.Conv2d(width, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.projection(self.cell(x)) + x)
+'''
+
+FUSED_HEAD = '''\
+class Head(nn.Module):
+    """Global average pooling, fully connected layers, and the classifier."""
+
+    def __init__(self, features: int, hidden: list[int], num_classes: int) -> None:
+        super().__init__()
+        widths = [features, *hidden]
+        self.hidden = nn.ModuleList(
+            nn.Linear(before, after) for before, after in zip(widths, hidden)
+        )
+        self.classifier = nn.Linear(widths[-1], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.mean(dim=(2, 3))
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return self.classifier(x)
+'''
+
+FUSED_FLATTEN_HEAD = FUSED_HEAD.replace("Global average pooling", "Flattening").replace(
+    "x = x.mean(dim=(2, 3))", "x = x.flatten(1)"
+)

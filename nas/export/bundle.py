@@ -1,68 +1,86 @@
 """The export itself: a directory that appears complete and proven, or not at all.
 
 ``architecture.json`` describes the network, ``network.py`` is it, ``weights.safetensors`` holds
-its weights, and ``export.json`` says what these are, what they cost, and what the proof found.
-Everything is written into a directory beside the target and moved there at the end.
+its weights; other formats compute it faster or elsewhere. ``export.json`` says what these are,
+what they cost, what the proofs found and how fast they are, and ``MODEL_CARD.md`` says it to
+people. Everything is written into a directory beside the target and moved there at the end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture, Shape, check
 from nas.cost import count_cost
+from nas.export.artefacts import Bench, Job
+from nas.export.card import CARD, write_card
+from nas.export.graphs import OPSET, check_tools
+from nas.export.images import check_data
 from nas.export.material import trained_as
-from nas.export.proof import Proof, initial_weights, prove_source
-from nas.export.source import Preprocessing, Provenance, write_source
+from nas.export.proof import Artefact, Proof
+from nas.export.source import Preprocessing
+from nas.export.staging import SUMMARY, appearing
+from nas.export.staging import check_target as check_directory
+from nas.export.timing import Latencies, measure_latency
+from nas.export.torchvision_weights import is_torchvision, plain_names
 from nas.export.weights import check_weights, read_weights, save_weights, without_auxiliary
 from nas.quantities import unknown_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMATS = ("json", "source", "weights")
-FILES = {"json": "architecture.json", "source": "network.py", "weights": "weights.safetensors"}
-SUMMARY = "export.json"
+FILES = {
+    "json": "architecture.json",
+    "source": "network.py",
+    "weights": "weights.safetensors",
+    "fused": "network_fused.py",
+    "onnx": "network.onnx",
+    "pt2": "network.pt2",
+    "aot": "network_aot.pt2",
+    "int8": "network_int8.onnx",
+}
+FUSED_WEIGHTS = "weights_fused.safetensors"
+FORMATS = tuple(FILES)
+USUAL = ("json", "source", "weights")
+"""What is written when nothing is asked for, as far as there are weights."""
+
+RUNNING = ("source", "fused", "onnx", "pt2", "aot", "int8")
+"""Formats that compute: each has a proof and a latency."""
+
+_KNOWN = frozenset({*FILES.values(), FUSED_WEIGHTS, CARD})
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: files by format, and what the proof found (None without a source)."""
+    """What was written: files by format, and what the proofs found, by format too."""
 
     directory: Path
     files: dict[str, Path]
-    proof: Proof | None
+    proofs: dict[str, Proof]
+    latencies: Latencies | None = None
 
     @property
     def largest_difference(self) -> float | None:
-        """Of any logit, between the network and the artefact in a fresh process."""
-        return None if self.proof is None else self.proof.largest_difference
+        """Of any logit, between the network and its plain source in a fresh process."""
+        proof = self.proofs.get("source")
+        return None if proof is None else proof.largest_difference
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Everything an export needs, checked."""
+class Step:
+    """What an export is doing: the step's number from 1, how many there are, and in words."""
 
-    architecture: Architecture
-    image: Shape
-    classes: int
-    name: str
-    formats: tuple[str, ...]
-    weights: Mapping[str, Tensor] | None
-    preprocessing: Preprocessing
-    auxiliary: bool
-    is_proxy: bool
-    details: Mapping[str, Any] = field(default_factory=dict)
+    number: int
+    steps: int
+    words: str
 
 
 def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
@@ -75,66 +93,91 @@ def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
     weights: str | Path | Mapping[str, Tensor] | None = None,
     name: str = "network",
     preprocessing: Preprocessing | None = None,
+    data: str | None = None,
     auxiliary: bool = False,
     is_proxy: bool = False,
+    latency: bool = True,
     overwrite: bool = False,
     details: Mapping[str, Any] | None = None,
+    training_card: str | None = None,
+    on_step: Callable[[Step], None] | None = None,
 ) -> Export:
-    """Write a network's description, source and weights to the directory ``out``, with proof.
+    """Write a network's description, source, weights and more to the directory ``out``, proven.
 
     Args:
         architecture: what to export.
         image: the images' shape (C, H, W).
         classes: the width of the last layer.
         out: a directory that does not exist, is empty, or (``overwrite``) holds an export.
-        formats: some of ``json``, ``source``, ``weights``; None takes all that can be written.
-        weights: a directory of `nas train`, a safetensors file, or a state dict with plain names;
-            None for none.
+        formats: some of ``json``, ``source``, ``weights``, ``fused``, ``onnx``, ``pt2``, ``aot``,
+            ``int8``; None takes the first three, as far as there are weights.
+        weights: a directory of `nas train`, a safetensors file, or a state dict with plain names
+            or torchvision's; None for none. Formats that hold weights then hold random ones, and
+            say so.
         name: what the network is called in the files.
         preprocessing: class names and normalisation, where known; a directory of `nas train`
             has its own.
+        data: the data set whose images the artefacts are compared on, and int8 is calibrated on;
+            None takes that of the directory's training, or else random numbers.
         auxiliary: keep the auxiliary heads (they serve training only).
         is_proxy: the weights and the architecture are a search's narrowed network.
+        latency: time the artefacts beside the eager module, where there are others than source.
         overwrite: replace an earlier export.
         details: more for export.json, such as where the weights come from.
+        training_card: the text of a training's MODEL_CARD.md, which the export's begins with.
+        on_step: called as each step begins.
 
     Raises:
         ValueError: something does not fit, before anything is written; the message says what.
         OSError: the target cannot be written; nothing is left there.
-        ProofError: the artefact does not do what the network does; nothing is left.
+        ProofError: an artefact does not do what the network does; nothing is left.
     """
     if isinstance(weights, str | Path) and Path(weights).is_dir():
         trained = trained_as(architecture, Path(weights))
         weights, preprocessing = trained.weights, preprocessing or trained.preprocessing
         details = {**trained.details, **(details or {})}
+        training_card = training_card or trained.card
     target = Path(out)
-    chosen = _check_formats(formats, has_weights=weights is not None)
+    chosen = check_formats(formats, has_weights=weights is not None)
     check(architecture, image)
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ValueError(f"classes must be an integer from 1, not {classes!r}")
     described = preprocessing or Preprocessing()
     _check_preprocessing(described, image, classes)
+    if data is not None:
+        check_data(data, image, classes, described.class_names)
+    own_data = _own_data(details or {})
+    _check_tools(chosen, architecture, image, classes)
+    if "int8" in chosen and weights is not None and not (data or own_data):
+        raise ValueError("int8 needs training images to find its ranges: name a data set (--data)")
     check_target(target, overwrite)
-    job = _Job(
+    job = Job(
         architecture=architecture,
         image=image,
         classes=classes,
         name=name,
-        formats=chosen,
         weights=None if weights is None else _take_weights(weights, auxiliary),
         preprocessing=described,
         auxiliary=bool(auxiliary and architecture.auxiliary),
         is_proxy=is_proxy,
-        details=details or {},
+        data=data,
+        own_data=own_data,
     )
-    with _appearing(target) as staging:
-        proof = _write(job, staging)
-    return Export(target, {chosen: target / FILES[chosen] for chosen in job.formats}, proof)
+    if job.weights is not None:
+        _check_against_network(job)
+    with appearing(target) as staging, _scratch(staging) as place:
+        work = _Work(job, chosen, staging, Bench(job, place), on_step, latency=latency)
+        return work.run(target, details or {}, training_card)
 
 
-def _check_formats(formats: Sequence[str] | None, *, has_weights: bool) -> tuple[str, ...]:
+def check_formats(formats: Sequence[str] | None, *, has_weights: bool) -> tuple[str, ...]:
+    """The formats in their order; None stands for the usual ones.
+
+    Raises:
+        ValueError: one is unknown, or needs weights; the message has the nearest.
+    """
     if formats is None:
-        return FORMATS if has_weights else ("json", "source")
+        return USUAL if has_weights else ("json", "source")
     for wanted in formats:
         if wanted not in FORMATS:
             raise ValueError(unknown_name("format", wanted, FORMATS))
@@ -145,6 +188,32 @@ def _check_formats(formats: Sequence[str] | None, *, has_weights: bool) -> tuple
             "the format weights needs weights: those of `nas train`, or a proxy's with --proxy"
         )
     return tuple(known for known in FORMATS if known in formats)
+
+
+def check_target(target: Path, overwrite: bool) -> None:
+    """Refuse a target that holds anything but, with ``overwrite``, an earlier export.
+
+    Raises:
+        ValueError: it does; the message names it.
+    """
+    check_directory(target, overwrite, _KNOWN)
+
+
+def _check_tools(
+    chosen: Sequence[str], architecture: Architecture, image: Shape, classes: int
+) -> None:
+    params = count_cost(architecture, image, classes).params
+    for wanted in chosen:
+        check_tools(wanted, params)
+
+
+def _own_data(details: Mapping[str, Any]) -> str | None:
+    """The data set of the training, the proxy or the run that the details tell of."""
+    for source in ("training", "proxy", "run"):
+        found = details.get(source)
+        if isinstance(found, Mapping) and found.get("data"):
+            return str(found["data"])
+    return None
 
 
 def _check_preprocessing(preprocessing: Preprocessing, image: Shape, classes: int) -> None:
@@ -162,92 +231,14 @@ def _check_preprocessing(preprocessing: Preprocessing, image: Shape, classes: in
             )
 
 
-def check_target(target: Path, overwrite: bool) -> None:
-    """Refuse a target that holds anything but, with ``overwrite``, an earlier export.
-
-    Raises:
-        ValueError: it does; the message names it.
-    """
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise ValueError(f"{target}: is a file; an export needs a directory")
-    present = {item.name for item in target.iterdir()}
-    if not present:
-        return
-    strange = sorted(present - {*FILES.values(), SUMMARY, "__pycache__"})
-    if SUMMARY not in present or strange:
-        what = f" ({strange[0]})" if strange else ""
-        raise ValueError(f"{target}: holds other files{what}; choose a directory of its own")
-    if not overwrite:
-        raise ValueError(f"{target}: already holds an export; --overwrite replaces it")
-
-
 def _take_weights(weights: str | Path | Mapping[str, Tensor], auxiliary: bool) -> dict[str, Tensor]:
     tensors = dict(weights) if isinstance(weights, Mapping) else read_weights(Path(weights))
+    tensors = plain_names(tensors) if is_torchvision(tensors) else tensors
     tensors = {key: value.detach().cpu().clone() for key, value in tensors.items()}
     return tensors if auxiliary else without_auxiliary(tensors)
 
 
-@contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """A directory beside the target that becomes it, unless an error leaves nothing at all."""
-    missing = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    staging = target.parent / f".{target.name}.{mark}.new"
-    try:
-        staging.mkdir()
-        yield staging
-        _replace(target, staging, target.parent / f".{target.name}.{mark}.old")
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in missing:
-            parent.rmdir()
-        raise
-
-
-def _replace(target: Path, staging: Path, aside: Path) -> None:
-    if target.exists():
-        os.replace(target, aside)
-    try:
-        os.replace(staging, target)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _write(job: _Job, staging: Path) -> Proof | None:
-    paths = {chosen: staging / FILES[chosen] for chosen in job.formats}
-    if "json" in paths:
-        _write_description(job.architecture, paths["json"])
-    if job.weights is not None:
-        _check_against_network(job)
-    if "weights" in paths and job.weights is not None:
-        save_weights(
-            job.weights,
-            paths["weights"],
-            architecture=job.architecture,
-            image=job.image,
-            classes=job.classes,
-            name=job.name,
-            preprocessing=job.preprocessing,
-            is_proxy=job.is_proxy,
-        )
-    proof = _write_proven_source(job, paths["source"]) if "source" in paths else None
-    summary = _summary(job, paths, proof)
-    (staging / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return proof
-
-
-def _write_description(architecture: Architecture, path: Path) -> None:
-    path.write_text(architecture.to_json(indent=2) + "\n", encoding="utf-8")
-    assert Architecture.from_json(path.read_bytes()) == architecture
-
-
-def _check_against_network(job: _Job) -> None:
+def _check_against_network(job: Job) -> None:
     import torch
 
     from nas.model import build
@@ -258,47 +249,121 @@ def _check_against_network(job: _Job) -> None:
     check_weights(job.weights, network.state_dict(), job.name)
 
 
-def _write_proven_source(job: _Job, path: Path) -> Proof:
-    from nas.model import build
-
-    provenance = Provenance(job.name, _about_weights(job), job.preprocessing)
-    text = write_source(
-        job.architecture, job.image, job.classes, provenance, auxiliary=job.auxiliary
-    )
-    path.write_text(text, encoding="utf-8")
-    weights = job.weights
-    if weights is None:
-        weights = initial_weights(job.architecture, job.image, job.classes, auxiliary=job.auxiliary)
-    return prove_source(
-        path,
-        weights,
-        build(job.architecture, job.image, job.classes, auxiliary=job.auxiliary),
-        job.image,
-        auxiliary=job.auxiliary,
-        about="exported" if job.weights is not None else "random",
-    )
+@contextmanager
+def _scratch(staging: Path) -> Iterator[Path]:
+    """A directory on the target's disk, which needs that room anyway; gone at the end."""
+    place = staging / ".work"
+    place.mkdir()
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
-def _about_weights(job: _Job) -> str:
-    if job.is_proxy:
-        return (
-            "This is the PROXY of a search: the narrowed network that ranked the architecture,\n"
-            "trained briefly. Train the whole architecture for the accuracy it is capable of."
-        )
-    return "" if job.weights is not None else "Exported without weights: train it first."
+class _Work:
+    """Writes, proves and times the formats of one job in its staging directory."""
+
+    def __init__(
+        self,
+        job: Job,
+        chosen: tuple[str, ...],
+        staging: Path,
+        bench: Bench,
+        on_step: Callable[[Step], None] | None,
+        *,
+        latency: bool,
+    ) -> None:
+        self.job, self.chosen, self.staging, self.bench = job, chosen, staging, bench
+        self.on_step = on_step
+        self.is_timed = latency and any(wanted in chosen for wanted in RUNNING[1:])
+        self.steps = len(chosen) + self.is_timed
+        self.number = 0
+
+    def run(self, target: Path, details: Mapping[str, Any], training_card: str | None) -> Export:
+        """Do it all; what it gives names the files as they will be in ``target``."""
+        artefacts, proofs = [], {}
+        for wanted in self.chosen:
+            self._tell(f"{wanted}: {FILES[wanted]}")
+            artefact = self._write(wanted)
+            if artefact is not None:
+                proofs[wanted] = self.bench.prove(artefact)
+                artefacts.append(artefact)
+        latencies = None
+        if self.is_timed:
+            self._tell("latency, all formats in turns")
+            others = [artefact for artefact in artefacts if artefact.format != "source"]
+            latencies = measure_latency(self.bench.eager, others, self.bench.place)
+        self._summarise(proofs, latencies, details, training_card)
+        files = {wanted: target / FILES[wanted] for wanted in self.chosen}
+        return Export(target, files, proofs, latencies)
+
+    def _tell(self, words: str) -> None:
+        self.number += 1
+        if self.on_step is not None:
+            self.on_step(Step(self.number, self.steps, words))
+
+    def _write(self, wanted: str) -> Artefact | None:
+        path = self.staging / FILES[wanted]
+        if wanted == "json":
+            _write_description(self.job.architecture, path)
+        elif wanted == "weights":
+            save_weights(self.bench.weights, path, self.bench.metadata)
+        else:
+            return self.bench.write(wanted, path, self.staging / FUSED_WEIGHTS)
+        return None
+
+    def _summarise(
+        self,
+        proofs: Mapping[str, Proof],
+        latencies: Latencies | None,
+        details: Mapping[str, Any],
+        training_card: str | None,
+    ) -> None:
+        facts = _facts(self.job)
+        names = {wanted: FILES[wanted] for wanted in self.chosen}
+        card = write_card(self.job, facts, names, proofs, latencies, training_card)
+        (self.staging / CARD).write_text(card, encoding="utf-8")
+        summary = {
+            **facts,
+            "files": _digests(self.staging),
+            "opset": OPSET if {"onnx", "int8"} & set(self.chosen) else None,
+            "proofs": {wanted: asdict(proof) for wanted, proof in proofs.items()},
+            "latency": None if latencies is None else asdict(latencies),
+            **details,
+        }
+        text = json.dumps(summary, indent=2) + "\n"
+        (self.staging / SUMMARY).write_text(text, encoding="utf-8")
 
 
-def _summary(job: _Job, paths: Mapping[str, Path], proof: Proof | None) -> dict[str, Any]:
+def _write_description(architecture: Architecture, path: Path) -> None:
+    path.write_text(architecture.to_json(indent=2) + "\n", encoding="utf-8")
+    assert Architecture.from_json(path.read_bytes()) == architecture
+
+
+def _digests(staging: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file, by its name."""
+    return {
+        path.name: {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(staging.iterdir())
+        if path.is_file()
+    }
+
+
+def _facts(job: Job) -> dict[str, Any]:
     from nas import __version__
 
     cost = count_cost(job.architecture, job.image, job.classes)
     return {
-        "format": 1,
+        "format": 2,
         "name": job.name,
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "version": __version__,
         "fingerprint": job.architecture.fingerprint,
         "is_proxy": job.is_proxy,
+        "weights": job.has_weights,
         "image": list(job.image),
         "classes": job.classes,
         "class_names": list(job.preprocessing.class_names),
@@ -309,13 +374,4 @@ def _summary(job: _Job, paths: Mapping[str, Path], proof: Proof | None) -> dict[
         "macs": cost.macs,
         "activation_bytes": cost.activation_bytes,
         "peak_activation_bytes": cost.peak_activation_bytes,
-        "files": {
-            path.name: {
-                "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-            for path in paths.values()
-        },
-        "proof": None if proof is None else asdict(proof),
-        **job.details,
     }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture, Shape
+from nas.export.card import CARD
 from nas.export.source import Preprocessing
 from nas.task import Task, proxy
 
@@ -30,7 +31,7 @@ _SHOWN = ("data", "accuracy", "measured_on", "epochs", "seed", "precision", "rec
 
 @dataclass(frozen=True)
 class Material:
-    """A network with its weights and all that belongs to it."""
+    """A network with its weights and all that belongs to it; ``card`` is its MODEL_CARD.md."""
 
     architecture: Architecture
     image: Shape
@@ -39,6 +40,7 @@ class Material:
     preprocessing: Preprocessing
     details: Mapping[str, Any] = field(default_factory=dict)
     is_proxy: bool = False
+    card: str | None = None
 
 
 def is_trained(directory: Path) -> bool:
@@ -81,6 +83,7 @@ def read_trained(directory: Path) -> Material:
             tuple(found["std"]),
         ),
         details={"training": {name: found.get(name) for name in _SHOWN}},
+        card=_read_card(directory / CARD),
     )
 
 
@@ -97,6 +100,10 @@ def trained_as(architecture: Architecture, directory: Path) -> Material:
             f"{architecture.fingerprint}"
         )
     return material
+
+
+def _read_card(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def _read_training(path: Path) -> dict[str, Any]:

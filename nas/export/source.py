@@ -1,8 +1,8 @@
 """An architecture as a Python file that imports only torch: readable, no interpreter over data.
 
 The file has small classes, and a ``Network`` with its widths spelt out. Its parameters have the
-names of :mod:`nas.model`'s plain state dict. Writing it needs no torch. Left out: merged 1x1
-convolutions and folded norms; this is the form to read and to train further.
+names of :mod:`nas.model`'s plain state dict. Writing it needs no torch. This is the form to read
+and to train further; merged 1x1 convolutions and folded norms are :mod:`nas.export.fused_source`'s.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nas.architecture import (
     Pool,
     Shape,
     branch_channels,
+    branch_stride,
     cell_shapes,
     op_shape,
 )
@@ -29,7 +30,7 @@ from nas.export import blocks
 from nas.export.layout import Group, Node, call, flat, lines
 
 MAX_CLASS_NAMES = 100
-"""More names than this stay in export.json and in the weights' metadata."""
+"""More names than this stand at the end of the file."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,24 @@ def write_source(
     Raises:
         ValueError: the architecture does not fit the image.
     """
-    writer = _Writer(architecture, image, classes, bool(auxiliary and architecture.auxiliary))
+    writer = NetworkWriter(architecture, image, classes, bool(auxiliary and architecture.auxiliary))
     parts = [
         _docstring(architecture, image, classes, provenance, writer.auxiliary),
         _imports(writer.auxiliary),
-        _constants(image, provenance.preprocessing),
+        constants(image, provenance.preprocessing),
         *writer.classes_used(),
         writer.network(),
     ]
-    if provenance.preprocessing.mean:
-        parts.append(blocks.PREPROCESS.rstrip())
+    return join_parts(parts, provenance.preprocessing)
+
+
+def join_parts(parts: Sequence[str], preprocessing: Preprocessing) -> str:
+    """The file: docstring, imports, constants, classes, and at the end the preprocessing."""
+    ending = [blocks.PREPROCESS.rstrip()] if preprocessing.mean else []
+    if len(preprocessing.class_names) > MAX_CLASS_NAMES:
+        ending.append("\n".join(class_names(preprocessing)))
     head, *rest = [part for part in parts if part]
-    return f"{head}\n\n" + "\n\n\n".join(_join_top(rest)) + "\n"
+    return f"{head}\n\n" + "\n\n\n".join([*_join_top(rest), *ending]) + "\n"
 
 
 def _join_top(parts: list[str]) -> list[str]:
@@ -97,8 +104,22 @@ def _docstring(
     provenance: Provenance,
     auxiliary: bool,
 ) -> str:
+    words = about_network(architecture, image, classes, provenance)
+    words += ["", *_loading_lines(architecture, provenance, auxiliary)]
+    return docstring(words)
+
+
+def docstring(words: Sequence[str]) -> str:
+    """The lines as a module's docstring."""
+    return '"""' + "\n".join(words).replace('"""', "'''").replace("\\", "/") + '\n"""'
+
+
+def about_network(
+    architecture: Architecture, image: Shape, classes: int, provenance: Provenance
+) -> list[str]:
+    """What every exported source says first: name, cost, and what goes in and out."""
     cost = count_cost(architecture, image, classes)
-    words = [
+    return [
         f"{provenance.name}: an Inception network for {image} images and {classes:,} classes.",
         "",
         "Exported by inception-nas; this file needs nothing but torch.",
@@ -107,10 +128,9 @@ def _docstring(
         f"Parameters    {cost.params:,}",
         f"MACs          {cost.macs:,} an image (multiply-adds, without auxiliary heads)",
         f"Activations   {cost.peak_activation_bytes:,} bytes at the peak (float32, one image)",
+        "",
+        *_input_lines(image, provenance.preprocessing),
     ]
-    words += ["", *_input_lines(image, provenance.preprocessing)]
-    words += ["", *_loading_lines(architecture, provenance, auxiliary)]
-    return '"""' + "\n".join(words).replace('"""', "'''").replace("\\", "/") + '\n"""'
 
 
 def _input_lines(image: Shape, preprocessing: Preprocessing) -> list[str]:
@@ -150,14 +170,20 @@ def _imports(auxiliary: bool) -> str:
     return f"from typing import NamedTuple\n\n{text}" if auxiliary else text
 
 
-def _constants(image: Shape, preprocessing: Preprocessing) -> str:
+def constants(image: Shape, preprocessing: Preprocessing) -> str:
+    """The image's shape and what is known of the preprocessing, as assignments."""
     words = [f"IMAGE = ({image.channels}, {image.height}, {image.width})"]
     if preprocessing.mean:
         words += _tuple("MEAN", [f"{value!r}" for value in preprocessing.mean])
         words += _tuple("STD", [f"{value!r}" for value in preprocessing.std])
     if 0 < len(preprocessing.class_names) <= MAX_CLASS_NAMES:
-        words += _tuple("CLASS_NAMES", [_quoted(name) for name in preprocessing.class_names])
+        words += class_names(preprocessing)
     return "\n".join(words)
+
+
+def class_names(preprocessing: Preprocessing) -> list[str]:
+    """The names of the classes, in the order of the logits, as lines of an assignment."""
+    return _tuple("CLASS_NAMES", [_quoted(name) for name in preprocessing.class_names])
 
 
 def _tuple(name: str, items: Sequence[str]) -> list[str]:
@@ -183,7 +209,7 @@ def _all_ops(architecture: Architecture) -> list[Op]:
     return [*architecture.stem, *inside, *between]
 
 
-class _Writer:
+class NetworkWriter:
     """Writes the classes and the network of one architecture at one image."""
 
     def __init__(
@@ -211,9 +237,13 @@ class _Writer:
         texts.append(blocks.HEAD if architecture.head.pool == "average" else blocks.FLATTEN_HEAD)
         if self.auxiliary:
             texts += [blocks.AUXILIARY_HEAD, blocks.LOGITS]
+        return self.filled(texts)
+
+    def filled(self, texts: Sequence[str]) -> list[str]:
+        """The texts with their marks replaced."""
         square = self.has_square_kernels
         text_of = {
-            "{eps}": repr(architecture.norm.eps),
+            "{eps}": repr(self.architecture.norm.eps),
             "{conv}": self.conv_class,
             "{one}": "1" if square else "(1, 1)",
             **(blocks.SQUARE_KERNELS if square else blocks.ANY_KERNELS),
@@ -230,10 +260,13 @@ class _Writer:
             "",
             f"    def __init__(self, num_classes: int = {self.num_classes}) -> None:",
             "        super().__init__()",
+            "        self.num_classes = num_classes",
+            f"        self.num_features = {self.shapes[list(self.shapes)[-1]].channels}",
+            *self._feature_info(),
         ]
         for node in self._parts():
             words += lines(node, 8)
-        words += ["", *self._forward()]
+        words += ["", *self._forward(), "", self._features().rstrip()]
         if self.auxiliary:
             words += ["", *self._forward_with_auxiliary()]
         return "\n".join(words)
@@ -325,18 +358,49 @@ class _Writer:
         return Group("self.head = Head(", items)
 
     def _forward(self) -> list[str]:
+        return [
+            "    def forward(self, images: Tensor) -> Tensor:",
+            f'        """{self.answers}"""',
+            "        return self.head(self.forward_features(images))",
+            "",
+            "    def forward_features(self, images: Tensor) -> Tensor:",
+            '        """The last map, which the head reads."""',
+            "        x = self.stem(images)",
+            *self._stages(),
+            "        return x",
+        ]
+
+    @property
+    def answers(self) -> str:
+        """What ``forward`` gives of what."""
         image = self.image
         shape = f"N, {image.channels}, {image.height}, {image.width}"
-        words = [
-            "    def forward(self, images: Tensor) -> Tensor:",
-            f'        """Logits (N, classes) of normalised images ({shape})."""',
-            "        x = self.stem(images)",
-        ]
+        return f"Logits (N, classes) of normalised images ({shape})."
+
+    def _stages(self) -> list[str]:
+        words = []
         for index in range(len(self.architecture.stages)):
             words.append(f"        x = self.stages[{index}](x)")
             if index < len(self.architecture.reductions):
                 words.append(f"        x = self.reductions[{index}](x)")
-        return [*words, "        return self.head(x)"]
+        return words
+
+    def _features(self) -> str:
+        """The methods that timm's users know."""
+        heads = "(self.head, *self.auxiliary)" if self.auxiliary else "(self.head,)"
+        return blocks.FEATURES.replace("{heads}", heads)
+
+    def _feature_info(self) -> list[str]:
+        """Channels of each stage's map, and by what its sides are smaller than the image's."""
+        items: list[Node] = []
+        reduction = branch_stride(tuple(self.architecture.stem))
+        for index, stage in enumerate(self.architecture.stages):
+            if index > 0:
+                reduction *= self.architecture.reductions[index - 1].stride
+            channels = self.shapes[f"stages.{index}.{len(stage) - 1}"].channels
+            pairs = [f'"num_chs": {channels}', f'"reduction": {reduction}']
+            items.append(Group("{", [*pairs, f'"module": "stages.{index}"'], "}"))
+        return lines(Group("self.feature_info = [", items, "]"), 8)
 
     def _forward_with_auxiliary(self) -> list[str]:
         words = [

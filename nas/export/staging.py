@@ -1,0 +1,65 @@
+"""A directory that appears complete or not at all, and what may stand where it goes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SUMMARY = "export.json"
+
+
+def check_target(target: Path, overwrite: bool, known: frozenset[str]) -> None:
+    """Refuse a target that holds anything but, with ``overwrite``, an earlier export.
+
+    ``known`` are the names of the files that an export may hold.
+
+    Raises:
+        ValueError: it does; the message names it.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ValueError(f"{target}: is a file; an export needs a directory")
+    present = {item.name for item in target.iterdir()}
+    if not present:
+        return
+    strange = sorted(present - known - {SUMMARY, "__pycache__"})
+    if SUMMARY not in present or strange:
+        what = f" ({strange[0]})" if strange else ""
+        raise ValueError(f"{target}: holds other files{what}; choose a directory of its own")
+    if not overwrite:
+        raise ValueError(f"{target}: already holds an export; --overwrite replaces it")
+
+
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """A directory beside the target that becomes it, unless an error leaves nothing at all."""
+    missing = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    mark = secrets.token_hex(4)
+    staging = target.parent / f".{target.name}.{mark}.new"
+    try:
+        staging.mkdir()
+        yield staging
+        _replace(target, staging, target.parent / f".{target.name}.{mark}.old")
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        for parent in missing:
+            parent.rmdir()
+        raise
+
+
+def _replace(target: Path, staging: Path, aside: Path) -> None:
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(staging, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
