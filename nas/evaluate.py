@@ -126,9 +126,19 @@ class Evaluation:
         return self._training.network
 
     @property
+    def judged(self) -> torch.nn.Module:
+        """The network that rungs measure: the averaged one where the recipe averages weights."""
+        return self._training.judged
+
+    @property
     def is_busy(self) -> bool:
         """Whether the device still works on what was queued; never on a processor."""
         return self._training.queue.is_busy
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs so far. The turn that ends one does nothing more: it can be saved then."""
+        return self._training.epoch
 
     @property
     def steps_done(self) -> int:
@@ -210,6 +220,8 @@ class Evaluation:
         for rung in self.task.rungs[len(self._results) :]:
             while training.epoch < rung:
                 yield from self._trained_epoch()
+                # Between two epochs, so that whoever gives the turns may save it here.
+                yield None
             reading = training.queue_validation(self._data.validation)
             while not reading.is_there:
                 yield None

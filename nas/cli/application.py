@@ -32,7 +32,18 @@ def _describe(
 
 def create_app() -> typer.Typer:
     """The application with all its commands; building it imports nothing heavy."""
-    from nas.cli import cost, dashboard, doctor, export, results, search, show, spaces, train
+    from nas.cli import (
+        confirm,
+        cost,
+        dashboard,
+        doctor,
+        export,
+        results,
+        search,
+        show,
+        spaces,
+        train,
+    )
 
     app = typer.Typer(
         add_completion=False,
@@ -43,6 +54,17 @@ def create_app() -> typer.Typer:
     app.callback(
         epilog="Start with: nas search googlenet_small --data fashion-mnist-mini --name first"
     )(_describe)
-    for module in (spaces, search, show, results, dashboard, train, export, cost, doctor):
+    for module in (
+        spaces,
+        search,
+        show,
+        results,
+        dashboard,
+        confirm,
+        train,
+        export,
+        cost,
+        doctor,
+    ):
         module.register(app)
     return app

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Shape
     from nas.records import Run
+    from nas.task import Recipe
 
 ARCHITECTURE_FILE = "architecture.json"
 """What an export or a trained network calls its description."""
@@ -174,6 +175,21 @@ def _made_for(path: Path) -> tuple[Shape | None, int | None]:
             except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{summary}: is no summary of an export or training") from None
     return None, None
+
+
+def find_recipe(text: str) -> Recipe:
+    """The recipe of that name, or of a YAML file.
+
+    Raises:
+        ValueError: there is none, or the file is no recipe.
+        OSError: the file cannot be read.
+    """
+    from nas.task import read_recipe, recipe_named
+
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        return read_recipe(path)
+    return recipe_named(text, "--recipe")
 
 
 def read_architecture_file(path: Path) -> Architecture:

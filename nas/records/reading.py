@@ -25,6 +25,7 @@ from nas.records.databases import Database, shown_url
 from nas.records.frames import choices_frame, typed_frame
 from nas.records.store import Progress, Store, Study
 from nas.records.stored import (
+    CONFIRMATION,
     CURVE_COLUMNS,
     TRIAL_COLUMNS,
     Ended,
@@ -225,8 +226,10 @@ class Run:
                 studies = schema.studies(connection)
         except OSError as error:
             raise ValueError(f"{self.path} is not a run: {error}") from None
-        if len(studies) == 1 and not self.name:
-            self.name = next(iter(studies))
+        # A confirmation lies beside its run, and is asked for by name.
+        runs = [name for name in studies if not name.endswith(CONFIRMATION)]
+        if len(runs) == 1 and not self.name:
+            self.name = runs[0]
         if self.name not in studies:
             rule = f"holds no study {self.name!r}" if self.name else "holds several studies"
             raise ValueError(f"{shown_url(self.url)} {rule}{suggestion(self.name, studies)}")
@@ -239,6 +242,19 @@ class Run:
         return RunSettings.from_data(data, f"run {self.name!r}")
 
     def _study_attribute(self, key: str) -> Any:
+    @cached_property
+    def latency(self) -> dict[str, Any] | None:
+        """The table of latencies that the run began with, as JSON data; None where it has none.
+
+        :class:`nas.latency.LatencyTable` reads it.
+        """
+        data: dict[str, Any] | None = self._study_attribute(LATENCY_TABLE)
+        return data
+
+    def attribute(self, key: str) -> Any:
+        """What the study holds under a key beside its trials, read anew; None where nothing."""
+        return self._study_attribute(key)
+
         with self.database.snapshot() as connection:
             text = schema.study_attributes(connection, self.study_id).get(key)
         return None if text is None else json.loads(text)

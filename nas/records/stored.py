@@ -31,6 +31,9 @@ FORMAT = 1
 
 DATABASE = "study.db"
 LOCK = "driver.lock"
+CONFIRMATION = ":confirm"
+"""The end of the name of a confirmation's study; no run's name has a colon."""
+
 RESULTS = Path("results")
 DEFAULT_TRIALS = 64
 """The limit of a search that was given none."""

@@ -151,6 +151,10 @@ class RunWriter:
         """Record why the driver stops (at its start: what is true should it be killed)."""
         self._set_study("ended", asdict(ended))
 
+    def set_attribute(self, key: str, value: Any) -> None:
+        """Replace what the study holds under a key of its own; JSON data."""
+        self._set_study(key, value)
+
     def close(self) -> None:
         """Give the database back."""
         self._storage.remove_session()
@@ -181,8 +185,12 @@ class RunWriter:
         return _writing(self.location)
 
 
-def create_run(location: Location, settings: RunSettings) -> None:
+def create_run(
+    location: Location, settings: RunSettings, attributes: Mapping[str, Any] | None = None
+) -> None:
     """Create a run's study with its settings, or nothing at all.
+
+    ``attributes`` are what the study holds from its start, in place of the settings alone.
 
     Raises:
         OSError: the database cannot be written.
@@ -198,11 +206,25 @@ def create_run(location: Location, settings: RunSettings) -> None:
         storage = RDBStorage(url)
         directions = [StudyDirection.MINIMIZE] * len(settings.objectives)
         study_id = storage.create_new_study(directions, location.name)
-        storage.set_study_user_attr(study_id, "settings", settings.to_data())
+        for key, value in (attributes or {"settings": settings.to_data()}).items():
+            storage.set_study_user_attr(study_id, key, value)
         storage.remove_session()
         storage.engine.dispose()
     if database is not None and url != location.url:
         os.replace(f"{database}.new", database)
+
+
+def delete_study(location: Location) -> None:
+    """Delete one study of a storage that may hold others.
+
+    Raises:
+        OSError: the database cannot be written.
+    """
+    with _writing(location), quiet_optuna():
+        storage = RDBStorage(location.url)
+        storage.delete_study(storage.get_study_id_from_name(location.name))
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def has_run(location: Location) -> bool:

@@ -42,16 +42,21 @@ class Trial:
         self.started, self.curve, self.last = now, [], None
 
     def add(self, result: RungResult) -> None:
-        """It passed a rung; what is not finite is not known."""
+        """It passed a rung."""
         self.last = result
-        numbers = (
-            result.train_loss,
-            result.validation_loss,
-            result.error,
-            result.train_seconds,
-            result.setup_seconds,
-        )
-        self.curve.append([result.epoch, *(x if math.isfinite(x) else None for x in numbers)])
+        self.curve.append(curve_point(result))
+
+
+def curve_point(result: RungResult) -> list[float | None]:
+    """A rung as it is stored; what is not finite is not known."""
+    numbers = (
+        result.train_loss,
+        result.validation_loss,
+        result.error,
+        result.train_seconds,
+        result.setup_seconds,
+    )
+    return [result.epoch, *(x if math.isfinite(x) else None for x in numbers)]
 
 
 class Ledger:

@@ -82,7 +82,7 @@ def plan_search(
     accepted = _accepted(prepared)
     middling = _middling(accepted, prepared.task)
     images = _images(prepared.task, data)
-    trial_seconds = _trial_seconds(middling, prepared.task, images, devices[0])
+    trial_seconds = measure_trial(middling, prepared.task, images, devices[0])
     ends = [limits.seconds]
     if limits.trials is not None:
         ends.append(math.ceil(limits.trials / len(devices)) * trial_seconds)
@@ -155,14 +155,23 @@ def _images(task: Task, data: Split | TrainValidation | None) -> int:
     return min(available, task.proxy.images or available)
 
 
-def _trial_seconds(architecture: Architecture, task: Task, images: int, device: str) -> float:
-    """Seconds of one trial, from a few batches after a first run that warms up."""
+def measure_trial(
+    architecture: Architecture,
+    task: Task,
+    images: int,
+    device: str,
+    batches: int = MEASURED_BATCHES,
+) -> float:
+    """Seconds of one trial, from a few batches of noise after a first run that warms up.
+
+    ``images`` are what an epoch passes.
+    """
     import torch
 
     from nas.datasets import TrainValidation, from_tensors, measure_statistics
     from nas.evaluate import Evaluation
 
-    count = MEASURED_BATCHES * task.recipe.batch_size
+    count = batches * task.recipe.batch_size
     noise = torch.randint(0, 256, (count, *task.proxy_image), dtype=torch.uint8)
     labels = torch.arange(count) % task.target.classes
     names = [str(index) for index in range(task.target.classes)]

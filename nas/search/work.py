@@ -111,7 +111,7 @@ class ProxyTraining:
     def open(self, device: str, *, own_process: bool) -> Begin:
         """Set the threads and bring the data to the device."""
         if device == "cpu":
-            _prepare_processor(self.precision, own_process=own_process)
+            prepare_processor(self.precision, own_process=own_process)
         elif own_process:
             import torch
 
@@ -135,7 +135,8 @@ class ProxyTraining:
         return begin
 
 
-def _prepare_processor(precision: Precision | None, *, own_process: bool) -> None:
+def prepare_processor(precision: Precision | None, *, own_process: bool) -> None:
+    """Set a worker's process up for training on a processor, on one thread."""
     import torch
 
     from nas import kernels

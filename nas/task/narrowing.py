@@ -60,10 +60,16 @@ def proxy(architecture: Architecture, task: Task) -> Architecture:
     5. Dropout and auxiliary weights are the recipe's where it gives them; without ``auxiliary``
        the auxiliary heads go.
 
+    A task that reduces nothing (width 1, the target's own image, the own stem) trains the
+    architecture itself: of the rules above only the first and the last are applied.
+
     Raises:
         ValueError: the architecture does not fit the target, or no stem leaves 2 pixels.
     """
     check(architecture, task.target.image)
+    settings = task.proxy
+    if (settings.width, settings.stem, task.proxy_image) == (1, "own", task.target.image):
+        return with_recipe(architecture, task.recipe)
     narrow = with_recipe(scaled(architecture, task.proxy.width), task.recipe)
     image = task.proxy_image
     for stem in _stems(narrow.stem, task.proxy.stem):
