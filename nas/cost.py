@@ -39,20 +39,38 @@ from nas.architecture import (
     merged_branches,
     op_shape,
 )
+from nas.quantities import format_count, format_milliseconds
 
 COSTS = ("macs", "params", "activation_bytes")
-"""The costs that a search can minimise or bound."""
+"""The counted costs that a search can minimise or bound."""
+
+LATENCY = "latency_ms"
+"""The cost that is measured: milliseconds of one image, predicted by :mod:`nas.latency`."""
+
+SEARCHED_COSTS = (*COSTS, LATENCY)
+"""All costs that a search can minimise or bound."""
 
 COST_LABELS = {
     "macs": "MACs",
     "params": "parameters",
     "activation_bytes": "activation bytes",
     "peak_activation_bytes": "peak activation bytes",
+    LATENCY: "latency",
 }
 """Costs in words for people."""
 
 DTYPE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 """Bytes of one element, by the dtypes that activations can have."""
+
+
+def format_cost(name: str, value: float) -> str:
+    """A cost's value as people read it: ``300M``; ``3.21 ms`` where it is a latency."""
+    return format_milliseconds(value) if name == LATENCY else format_count(value)
+
+
+def describe_cost(name: str, value: float) -> str:
+    """A cost's value and what it is: ``300M MACs``, ``3.21 ms latency``."""
+    return f"{format_cost(name, value)} {COST_LABELS[name]}"
 
 
 class LayerCost(NamedTuple):

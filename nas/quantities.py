@@ -16,6 +16,8 @@ _TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # A comma groups thousands and nothing else: "1,5M" is refused, not read as 15M.
 _NUMBER = r"(?:(?:\d{1,3}(?:[,_]\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 _SIZE = re.compile(rf"({_NUMBER})\s*([kmgt]?)", re.IGNORECASE | re.ASCII)
+_LATENCY_UNITS = {"": 1.0, "us": 1e-3, "ms": 1.0, "s": 1e3}
+_LATENCY = re.compile(rf"({_NUMBER})\s*(us|ms|s|)", re.IGNORECASE | re.ASCII)
 _TIME_PART = re.compile(rf"({_NUMBER})\s*([smhd]?)\s*", re.IGNORECASE | re.ASCII)
 
 
@@ -65,6 +67,23 @@ def parse_time(text: str | int | float, name: str = "a time") -> float:
     return seconds
 
 
+def parse_milliseconds(text: str | int | float, name: str = "a latency") -> float:
+    """Milliseconds, over 0, from ``5``, ``5ms``, ``800us`` or ``0.02s``.
+
+    Raises:
+        ValueError: it is no such time; ``name`` says in the message whose value it is.
+    """
+    shown = repr(text)
+    is_text = isinstance(text, str | int | float) and not isinstance(text, bool)
+    match = _LATENCY.fullmatch(str(text).strip()) if is_text else None
+    value = _number(match[1]) * _LATENCY_UNITS[match[2].lower()] if match else math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be milliseconds, such as 5ms or 800us, not {shown}")
+    if value <= 0:
+        raise ValueError(f"{name} must be over 0 ms, not {shown}")
+    return value
+
+
 def _number(text: str) -> float:
     return float(text.replace("_", "").replace(",", ""))
 
@@ -79,6 +98,13 @@ def format_count(value: float) -> str:
         if magnitude >= factor * 0.9995:
             return f"{_three_digits(value / factor)}{unit}"
     return _three_digits(value)
+
+
+def format_milliseconds(value: float) -> str:
+    """Three significant digits: ``0.0954 ms``, ``3.21 ms``, ``1,240 ms``."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:,.0f} ms" if abs(value) >= 999.5 else f"{value:.3g} ms"
 
 
 def _three_digits(value: float) -> str:

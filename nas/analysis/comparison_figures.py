@@ -13,8 +13,7 @@ import plotly.graph_objects as go
 
 from nas.analysis.figures import cost_axis, percent, series_colour, shortened
 from nas.analysis.theme import ThemeName, template
-from nas.cost import COST_LABELS
-from nas.quantities import format_count
+from nas.cost import describe_cost
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 BAND_OPACITY = 0.16
@@ -89,7 +88,7 @@ def _median(rows: pd.DataFrame, x: str, right: float, colour: str, index: int) -
         mode="lines",
         line={"shape": "hv", "width": 2.2, "color": colour, "dash": DASHES[index % len(DASHES)]},
         name=f"{group} ({runs})",
-        text=[f"{format_count(cost)} {COST_LABELS[x]}" for cost in (*rows[x], rows[x].iloc[-1])],
+        text=[describe_cost(x, cost) for cost in (*rows[x], rows[x].iloc[-1])],
         hovertemplate=f"<b>{group}</b>: {runs} reach<br>error %{{y:.1%}} at %{{text}}"
         "<extra></extra>",
     )

@@ -28,7 +28,7 @@ from nas.analysis.theme import (
     shown,
     template,
 )
-from nas.cost import COST_LABELS
+from nas.cost import COST_LABELS, LATENCY, describe_cost
 from nas.quantities import format_count, format_seconds
 
 MAX_LABELS = 8
@@ -239,7 +239,10 @@ def _label_landmarks(figure: go.Figure, table: pd.DataFrame, x: str, log_x: bool
 
 def cost_axis(costs: pd.Series, x: str, log_x: bool) -> dict[str, object]:
     """An axis of a cost, labelled in units of people: 1M, 2M, 5M."""
-    axis: dict[str, object] = {"title_text": f"{COST_LABELS[x]} at the target (counted)"}
+    title = (
+        "latency in milliseconds (predicted)" if x == LATENCY else _COUNTED.format(COST_LABELS[x])
+    )
+    axis: dict[str, object] = {"title_text": title}
     if not log_x:
         return {**axis, "type": "linear", "tickformat": "~s", "rangemode": "tozero"}
     values = cost_ticks(costs)
@@ -247,7 +250,7 @@ def cost_axis(costs: pd.Series, x: str, log_x: bool) -> dict[str, object]:
         **axis,
         "type": "log",
         "tickvals": values,
-        "ticktext": [format_count(value) for value in values],
+        "ticktext": [f"{value:g}" if x == LATENCY else format_count(value) for value in values],
     }
 
 
@@ -367,9 +370,9 @@ def fronts_figure(
                         "color": ORANGE,
                     },
                 },
-                text=[format_count(cost) for cost in rows[x]],
+                text=[describe_cost(x, cost) for cost in rows[x]],
                 hovertemplate=f"<b>{label}</b>, trial %{{customdata}}<br>"
-                f"error %{{y:.1%}}<br>%{{text}} {COST_LABELS[x]}<extra></extra>",
+                f"error %{{y:.1%}}<br>%{{text}}<extra></extra>",
             )
         )
     costs = pd.concat([table[x] for table in fronts.values()]) if fronts else pd.Series(dtype=float)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nas.analysis.tables import picks_table
-from nas.cost import COSTS
-from nas.quantities import format_count, parse_size, unknown_name
+from nas.cost import COSTS, LATENCY, SEARCHED_COSTS, format_cost
+from nas.quantities import parse_milliseconds, parse_size, unknown_name
 
 PICKS = "knee, best, cheapest, trial:N or a limit such as macs<=50M"
 
@@ -25,8 +25,9 @@ def resolve_pick(trials: pd.DataFrame, objectives: Sequence[str], pick: str) -> 
     ``knee`` bends the front most, ``best`` has the smallest error, ``cheapest`` the smallest cost
     on the front (of the first objective that is a cost). ``trial:N`` is any trial, complete or
     not. ``macs<=50M`` has the smallest error within limits on ``macs``, ``params`` or
-    ``activation_bytes``, which need not be objectives; a comma joins several limits. Equal
-    errors go to the smaller cost. Errors are those of the validation split.
+    ``activation_bytes``, which need not be objectives, or on ``latency_ms`` (``latency_ms<=5``)
+    where the run has a table of latencies; a comma joins several limits. Equal errors go to the
+    smaller cost. Errors are those of the validation split.
 
     Raises:
         ValueError: no such pick, no such trial, or nothing within the limits; the message says
@@ -62,12 +63,17 @@ def _within(trials: pd.DataFrame, objectives: Sequence[str], words: str) -> int:
         raise ValueError(f"cannot pick {words}: {_nothing(trials)}")
     for part in words.split(","):
         name, limit = _limit(part)
+        if name == LATENCY and within[LATENCY].isna().all():
+            raise ValueError(
+                f"cannot pick {words}: the run has no latencies; they are measured for searches "
+                f"with latency_ms among their objectives or budgets"
+            )
         kept = within[within[name] <= limit]
         if kept.empty:
             least = within.sort_values([name, "number"])[["number", name]].iloc[0]
             raise ValueError(
                 f"no complete trial is within {words}; the least {name} is "
-                f"{format_count(least[name])} (trial {least['number']})"
+                f"{format_cost(name, least[name])} (trial {least['number']:.0f})"
             )
         within = kept
     own = [name for name in objectives if name != "error"]
@@ -75,13 +81,14 @@ def _within(trials: pd.DataFrame, objectives: Sequence[str], words: str) -> int:
     return int(within.sort_values(order)["number"].iloc[0])
 
 
-def _limit(part: str) -> tuple[str, int]:
+def _limit(part: str) -> tuple[str, float]:
     match = _LIMIT.fullmatch(part)
     if not match:
         raise ValueError(f"a limit must read like macs<=50M, not {part.strip()!r}")
-    if match[1] not in COSTS:
-        raise ValueError(unknown_name("cost", match[1], COSTS))
-    return match[1], parse_size(match[2], match[1])
+    if match[1] not in SEARCHED_COSTS:
+        raise ValueError(unknown_name("cost", match[1], SEARCHED_COSTS))
+    parse = parse_milliseconds if match[1] == LATENCY else parse_size
+    return match[1], parse(match[2], match[1])
 
 
 def _nothing(trials: pd.DataFrame) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nas.analysis.tables import front_table, objective_points
-from nas.cost import COSTS
+from nas.cost import SEARCHED_COSTS
 from nas.pareto import cost_axes, hypervolume, nondominated
 
 BESIDE = ("cheaper", "dearer")
@@ -73,10 +73,10 @@ def rivals_table(
     at_rung = curves[curves["epoch"] == epoch].set_index("number")["validation_loss"]
     rivals = trials.set_index("number").reindex(list(numbers)).dropna(subset=["state"])
     own = _row(trials, number)
-    table = rivals.reset_index()[["number", *COSTS, "state", "error"]]
+    table = rivals.reset_index()[["number", *SEARCHED_COSTS, "state", "error"]]
     table.insert(1, "rung_loss", table["number"].map(at_rung).astype(float))
     table["loss_change"] = table["rung_loss"] - at_rung.get(number, np.nan)
-    for name in COSTS:
+    for name in SEARCHED_COSTS:
         table[f"{name}_ratio"] = table[name] / own[name]
     return table
 
@@ -105,8 +105,8 @@ def _row(trials: pd.DataFrame, number: int) -> pd.Series:
 
 def _compared(others: pd.DataFrame, own: pd.Series) -> pd.DataFrame:
     """Other trials beside one: what they cost, and the difference to it."""
-    table = others[["beside", "number", "error", *COSTS]].reset_index(drop=True)
+    table = others[["beside", "number", "error", *SEARCHED_COSTS]].reset_index(drop=True)
     table["error_change"] = table["error"] - own["error"]
-    for name in COSTS:
+    for name in SEARCHED_COSTS:
         table[f"{name}_ratio"] = table[name] / own[name]
     return table

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from nas.architecture import Architecture
-from nas.cost import COSTS, count_cost
+from nas.cost import COSTS, LATENCY, SEARCHED_COSTS, count_cost
 from nas.pareto import cost_axes, hypervolume_history, knee_index, nondominated
 from nas.task import Target
 
@@ -29,7 +29,15 @@ _AT_ONCE = 4096
 
 SEED_ORIGIN = "seed:"
 
-_SHOWN = [*COSTS, "peak_activation_bytes", "epochs", "train_seconds", "origin", "reused"]
+_SHOWN = [
+    *COSTS,
+    "peak_activation_bytes",
+    LATENCY,
+    "epochs",
+    "train_seconds",
+    "origin",
+    "reused",
+]
 
 
 def front_table(trials: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
@@ -129,7 +137,7 @@ def picks_table(trials: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame
     there is no cheapest trial.
     """
     front = front_table(trials, objectives)
-    columns = ["pick", "number", "error", *COSTS]
+    columns = ["pick", "number", "error", *SEARCHED_COSTS]
     if front.empty:
         return pd.DataFrame(columns=columns)
     chosen = {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import ArchitectureArgument, Json, add_command, flag, whole
+from nas.cli.options import ArchitectureArgument, Device, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
+    from nas.architecture import Architecture, Shape
     from nas.cost import Cost, LayerCost
 
 
@@ -42,11 +43,17 @@ def show_cost(
         bool, flag("--auxiliary", help="Count the auxiliary heads (training only) too.")
     ] = False,
     layers: Annotated[bool, flag("--layers", help="Every layer, not only the cells.")] = False,
+    latency: Annotated[
+        bool,
+        flag("--latency", help="Measure the network's latency on this machine as well."),
+    ] = False,
+    device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
     """Print what an architecture costs: parameters, multiply-adds (MACs), activation memory.
 
-    Counted from the description for one float32 image in evaluation mode, exactly.
+    Counted from the description for one float32 image in evaluation mode, exactly. With --latency
+    the network is also built and timed, on --device.
     """
     from nas.cli.console import print_json, print_table
     from nas.cli.inputs import default_classes, parse_image, read_architecture
@@ -58,9 +65,13 @@ def show_cost(
         raise ValueError(f"--image is needed to count {architecture}: for example --image 3x32x32")
     known = named.classes if shape == named.image else None
     num_classes = classes or known or default_classes(shape)
+    if device != "cpu" and not latency:
+        raise ValueError("--device is for --latency: counts are the same everywhere")
     cost = count_cost(named.architecture, shape, num_classes, auxiliary=auxiliary)
+    measured = _latency(named.architecture, shape, num_classes, device) if latency else None
     if as_json:
-        print_json(_as_data(named.name, cost, shape, num_classes, auxiliary))
+        data = _as_data(named.name, cost, shape, num_classes, auxiliary)
+        print_json(data if measured is None else {**data, "latency": measured})
         return
     print_table(
         ("layer", "kind", "output", ">params", ">MACs (M)", ">memory (KiB)"),
@@ -68,6 +79,8 @@ def show_cost(
         title=f"{named.name} on {shape} images, {num_classes:,} classes",
     )
     _print_totals(cost)
+    if measured is not None:
+        _print_latency(measured)
 
 
 def _rows(costs: Iterable[LayerCost], layers: bool) -> list[tuple[str, ...]]:
@@ -108,6 +121,52 @@ def _row(row: LayerCost, name: str | None = None) -> tuple[str, ...]:
         f"{row.params:,}",
         f"{row.macs / 1e6:,.2f}",
         f"{row.activation_bytes / 1024:,.1f}",
+    )
+
+
+def _latency(architecture: Architecture, image: Shape, classes: int, device: str) -> dict[str, Any]:
+    """What was measured, and what the kept tables of spaces with this network predict."""
+    from nas.latency.building import measure_network
+    from nas.latency.finding import find_table
+    from nas.search.workers import resolve_device
+    from nas.space import SearchSpace, space_names
+
+    place = resolve_device(device)
+    spread, setting = measure_network(architecture, image, classes, place)
+    predicted = {}
+    for name in space_names():
+        space = SearchSpace.load(name)
+        table = find_table(space, image, classes, place) if space.contains(architecture) else None
+        if table is not None:
+            predicted[name] = table.predict_ms(architecture)
+    return {
+        "median_ms": spread.median / 1000,
+        "low_ms": spread.low / 1000,
+        "high_ms": spread.high / 1000,
+        "n": spread.n,
+        "disturbed": spread.disturbed,
+        "predicted_ms": predicted,
+        "on": str(setting),
+        "setting": setting.to_data(),
+    }
+
+
+def _print_latency(measured: Mapping[str, Any]) -> None:
+    from nas.cli.console import print_facts
+    from nas.quantities import format_milliseconds
+
+    low, high = (format_milliseconds(measured[name]) for name in ("low_ms", "high_ms"))
+    busy = f", {100 * measured['disturbed']:.0f} % of them disturbed by other processes"
+    print_facts(
+        {
+            "latency": f"{format_milliseconds(measured['median_ms'])} measured, half of "
+            f"{measured['n']} runs from {low} to {high}{busy if measured['disturbed'] else ''}",
+            **{
+                f"in {name}": f"{format_milliseconds(value)} predicted by the space's table"
+                for name, value in measured["predicted_ms"].items()
+            },
+            "on": measured["on"],
+        }
     )
 
 

@@ -86,7 +86,8 @@ def search(  # noqa: PLR0913 - one parameter an option
         str | None,
         typer.Option(
             metavar="LIST",
-            help="error and any of macs, params, activation_bytes. Default: error,macs.",
+            help="error and any of macs, params, activation_bytes, latency_ms. "
+            "Default: error,macs.",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -128,6 +129,14 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = None,
     max_activation_bytes: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Such as 4M.", rich_help_panel=BUDGETS)
+    ] = None,
+    max_latency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Such as 5ms: to one image's answer on this machine, predicted.",
+            rich_help_panel=BUDGETS,
+        ),
     ] = None,
     task: Annotated[
         Path | None,
@@ -199,6 +208,14 @@ def search(  # noqa: PLR0913 - one parameter an option
         str,
         typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=EXECUTION),
     ] = "auto",
+    latency_device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Where latency is measured: cpu or cuda. Default: where trials train.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         whole(1, 1_024, help="Default: one a core, or one a GPU.", panel=EXECUTION),
@@ -259,7 +276,8 @@ def search(  # noqa: PLR0913 - one parameter an option
         "results": results,
         "objectives": None if objectives is None else _words(objectives),
         "budgets": _budgets(
-            {"macs": max_macs, "params": max_params, "activation_bytes": max_activation_bytes}
+            {"macs": max_macs, "params": max_params, "activation_bytes": max_activation_bytes},
+            max_latency,
         ),
         "sampler": sampler,
         "trials": trials,
@@ -272,6 +290,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         "workers": workers,
         "concurrency": concurrency,
         "device": device,
+        "latency_device": latency_device,
         "seed": seed,
         "seed_with": [_seed_network(item) for item in seed_with or ()],
         "storage": storage,
@@ -304,14 +323,17 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
 
 
-def _budgets(given: Mapping[str, str | None]) -> dict[str, int]:
-    from nas.quantities import parse_size
+def _budgets(counted: Mapping[str, str | None], latency: str | None) -> dict[str, float]:
+    from nas.quantities import parse_milliseconds, parse_size
 
-    return {
+    budgets: dict[str, float] = {
         name: parse_size(text, f"--max-{name.replace('_', '-')}")
-        for name, text in given.items()
+        for name, text in counted.items()
         if text is not None
     }
+    if latency is not None:
+        budgets["latency_ms"] = parse_milliseconds(latency, "--max-latency")
+    return budgets
 
 
 def _seed_network(text: str) -> str | Architecture:

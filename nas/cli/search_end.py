@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,28 +36,31 @@ def finish(run: Run) -> int:
 
 
 def _knee(data: dict[str, object]) -> str:
-    from nas.quantities import format_count
+    from nas.quantities import format_count, format_milliseconds
 
     picks, front = data["picks"], data["front"]
     assert isinstance(picks, dict)
     assert isinstance(front, list)
     row = next(row for row in front if row["number"] == picks["knee"])
+    known = row["latency_ms"]
+    latency = "" if math.isnan(known) else f", {format_milliseconds(known)}"
     return (
         f"trial {row['number']}: {100 * row['error']:.2f} % error of its proxy, "
-        f"{format_count(row['macs'])} MACs, {format_count(row['params'])} parameters"
+        f"{format_count(row['macs'])} MACs, {format_count(row['params'])} parameters{latency}"
     )
 
 
 def print_plan(plan: Plan) -> None:
     """What the search would take; nothing was written."""
     from nas.cli.console import print_facts, print_table, print_text
+    from nas.cost import format_cost
     from nas.quantities import format_count, format_seconds
 
     limits = [f"{plan.trials} trials"] if plan.trials is not None else []
     limits += [format_seconds(plan.limit_seconds)] if plan.limit_seconds is not None else []
     if plan.limit_device_seconds is not None:
         limits.append(f"{format_seconds(plan.limit_device_seconds)} on devices")
-    budgets = [f"{name} <= {format_count(limit)}" for name, limit in plan.budgets.items()]
+    budgets = [f"{name} <= {format_cost(name, limit)}" for name, limit in plan.budgets.items()]
     print_facts(
         {
             "space": f"{plan.space}, {plan.num_parameters} choices, "
@@ -69,6 +73,7 @@ def print_plan(plan: Plan) -> None:
             else "every trial trains to its end",
             "budgets": ", ".join(budgets) or "none",
             "accepted": f"{100 * plan.accepted:.0f} % of random networks fit the task and budgets",
+            **_unmeasured(plan),
             "limits": " or ".join(limits),
             "workers": f"{plan.workers} on {plan.device}, {_at_once(plan)}",
             "a trial": f"{plan.images:,} images through {format_count(plan.proxy_macs)} MACs, "
@@ -82,9 +87,24 @@ def print_plan(plan: Plan) -> None:
     print_text()
     print_table(
         ("cost of what is accepted", ">least", ">median", ">most"),
-        [(name, *map(format_count, values)) for name, values in plan.costs.items()],
+        [
+            (name, *(format_cost(name, value) for value in values))
+            for name, values in plan.costs.items()
+        ],
     )
     print_text("Nothing was written. Without --plan the search begins.")
+
+
+def _unmeasured(plan: Plan) -> dict[str, str]:
+    from nas.quantities import format_seconds
+
+    if not plan.unmeasured:
+        return {}
+    return {
+        "latency": f"not known yet: this machine has no table of the space; the search begins by "
+        f"measuring one, at most about {format_seconds(plan.measure_seconds)}. Objectives and budgets of "
+        f"latency are left out here"
+    }
 
 
 def _at_once(plan: Plan) -> str:

@@ -6,6 +6,7 @@ Left out: one trial (:mod:`nas.cli.show_trial`), rejections (:mod:`nas.cli.show_
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -97,6 +98,7 @@ def run_data(run: Run) -> dict[str, Any]:
         "target": task["target"],
         "objectives": list(settings.objectives),
         "budgets": settings.budgets,
+        "latency": latency_data(run),
         "sampler": settings.sampler,
         "halving": settings.halving,
         "seed": settings.seed,
@@ -112,6 +114,16 @@ def run_data(run: Run) -> dict[str, Any]:
         "progress": _records(progress_table(history, run.given_up_seconds)),
         "rejections": dict(run.rejections.counts),
     }
+
+
+def latency_data(run: Run) -> dict[str, Any] | None:
+    """Where the run's latencies hold, and how good they are; None where it has none."""
+    from nas.latency import LatencyTable
+    from nas.latency.finding import table_data
+
+    if run.latency is None:
+        return None
+    return table_data(LatencyTable.from_data(run.latency, f"run {run.name!r}"))
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -148,6 +160,7 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
         "space": data["space"],
         "data": data["data"],
         "objectives": ", ".join(data["objectives"]),
+        **_latency_fact(data["latency"]),
         "sampler": f"{data['sampler']}, seed {data['seed']}, "
         f"{'stops trials early' if data['halving'] else 'every trial trains to its end'}",
         "trials": trials or "none",
@@ -155,15 +168,22 @@ def _facts(data: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _latency_fact(table: dict[str, Any] | None) -> dict[str, str]:
+    if table is None:
+        return {}
+    error = table["error"]
+    return {
+        "latency": f"predicted for {table['on']}; off by {100 * error['median']:.1f} % in the "
+        f"median of {error['n']} networks that were measured"
+    }
+
+
 def _reference(data: dict[str, Any]) -> str:
     """The hypervolume's reference point in the units of the tables."""
-    from nas.cost import COST_LABELS
-    from nas.quantities import format_count
+    from nas.cost import describe_cost
 
     return ", ".join(
-        f"error {100 * value:.3g} %"
-        if name == "error"
-        else f"{format_count(value)} {COST_LABELS[name]}"
+        f"error {100 * value:.3g} %" if name == "error" else describe_cost(name, value)
         for name, value in zip(data["objectives"], data["reference"], strict=True)
     )
 
@@ -178,15 +198,21 @@ def print_front(data: dict[str, Any]) -> None:
     names: dict[int, list[str]] = {}
     for pick, number in data["picks"].items():
         names.setdefault(number, []).append(pick)
+    has_latency = any(not math.isnan(row["latency_ms"]) for row in data["front"])
+    # A terminal has room for one of the two.
+    last = ">latency (ms)" if has_latency else ">memory (KiB)"
+    costs = (">MACs (M)", ">params (K)", last)
     print_table(
-        (">trial", ">error (%)", ">MACs (M)", ">params (K)", ">memory (KiB)", "pick", "origin"),
+        (">trial", ">error (%)", *costs, "pick", "origin"),
         [
             (
                 str(row["number"]),
                 f"{100 * row['error']:.2f}",
                 f"{row['macs'] / 1e6:,.2f}",
                 f"{row['params'] / 1e3:,.1f}",
-                f"{row['activation_bytes'] / 1024:,.0f}",
+                f"{row['latency_ms']:.3g}"
+                if has_latency
+                else f"{row['activation_bytes'] / 1024:,.0f}",
                 ", ".join(names.get(row["number"], [])),
                 row["origin"],
             )

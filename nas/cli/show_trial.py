@@ -22,6 +22,7 @@ UNITS = {
     "macs": (">MACs (M)", 1e6),
     "params": (">params (K)", 1e3),
     "activation_bytes": (">memory (KiB)", 1024),
+    "latency_ms": (">latency (ms)", 1),
 }
 """Costs as the tables show them: header and unit."""
 
@@ -40,7 +41,7 @@ def print_trial(data: Mapping[str, Any]) -> None:
 
 
 def _facts(data: Mapping[str, Any]) -> dict[str, str]:
-    from nas.quantities import format_seconds
+    from nas.quantities import format_milliseconds, format_seconds
 
     facts = {
         "trial": f"{data['number']} of {data['run']}, seed {data['seed']}",
@@ -62,6 +63,8 @@ def _facts(data: Mapping[str, Any]) -> dict[str, str]:
         "memory": f"{data['activation_bytes']:,} bytes of activations, "
         f"{data['peak_activation_bytes']:,} at the peak",
     }
+    if not math.isnan(data["latency_ms"]):
+        facts["latency"] = f"{format_milliseconds(data['latency_ms'])}, predicted"
     if data["curve"]:
         seconds = data["curve"][-1]["train_seconds"]
         facts["time"] = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Json, add_command
+from nas.cli.options import Device, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Shape
@@ -50,10 +50,24 @@ def show_spaces(
             "their parameters and MACs? Scores are kept in the run's directory.",
         ),
     ] = None,
+    latency: Annotated[
+        bool,
+        flag(
+            "--latency",
+            help="Show the table of the space's latencies on this machine, measured now if there "
+            "is none.",
+        ),
+    ] = False,
+    device: Device = "cpu",
+    classes: Annotated[
+        int | None,
+        whole(2, help="For --latency. Default: 1000 for images from 128 pixels on, 10 below."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the search spaces, or show one: choices, size, costs, known members."""
     from nas.cli.console import print_json
+    from nas.cli.inputs import default_classes, parse_image
     from nas.space import SearchSpace, space_names
 
     if scores is not None:
@@ -65,6 +79,17 @@ def show_spaces(
             raise ValueError("--image is not for --scores: they are of the run's own images")
         show_scores(SearchSpace.load(space), scores, as_json=as_json)
         return
+    if latency:
+        from nas.cli.space_latency import show_latency
+
+        if space is None:
+            raise ValueError("--latency needs a SPACE to measure")
+        loaded = SearchSpace.load(space)
+        shape = native_image(loaded) if image is None else parse_image(image)
+        show_latency(loaded, shape, classes or default_classes(shape), device, as_json=as_json)
+        return
+    if device != "cpu" or classes is not None:
+        raise ValueError("--device and --classes are for --latency")
     if space is not None:
         data = space_data(SearchSpace.load(space), image)
         print_json(data) if as_json else _print_space(data)
@@ -121,14 +146,19 @@ def _print_list(found: Sequence[dict[str, Any]]) -> None:
 # ------------------------------------------------------------------------------------------- one
 
 
-def space_data(space: SearchSpace, image: str | None) -> dict[str, Any]:
-    """A space as plain data with stable keys: choices, and the costs of random members."""
+def native_image(space: SearchSpace) -> Shape:
+    """The image of a known member, or that of CIFAR."""
     from nas.architecture import Shape
-    from nas.cli.inputs import parse_image
 
     members = _members(space)
-    native = members[0][1] if members else Shape(3, 32, 32)
-    shape = native if image is None else parse_image(image)
+    return members[0][1] if members else Shape(3, 32, 32)
+
+
+def space_data(space: SearchSpace, image: str | None) -> dict[str, Any]:
+    """A space as plain data with stable keys: choices, and the costs of random members."""
+    from nas.cli.inputs import parse_image
+
+    shape = native_image(space) if image is None else parse_image(image)
     return {
         **_summary(space),
         "image": shape,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,12 @@ from nas.analysis.tables import layers_table
 from nas.architecture import Architecture
 from nas.dashboard.blocks import named
 from nas.dashboard.seen import Seen
-from nas.quantities import format_count, format_seconds
+from nas.quantities import format_count, format_milliseconds, format_seconds
 from nas.task import Task
+
+
+def _latency(value: float) -> list[tuple[str, str, str]]:
+    return [] if math.isnan(value) else [("latency", format_milliseconds(value), "predicted")]
 
 
 def facts_panel(seen: Seen, row: dict[Any, Any], why: str) -> list[Component]:
@@ -34,6 +39,7 @@ def facts_panel(seen: Seen, row: dict[Any, Any], why: str) -> list[Component]:
             format_count(row["activation_bytes"]),
             f"bytes, {format_count(row['peak_activation_bytes'])} at the peak",
         ),
+        *_latency(row["latency_ms"]),
         (
             "training",
             format_seconds(row["train_seconds"]),

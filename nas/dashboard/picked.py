@@ -11,7 +11,7 @@ from dash.development.base_component import Component
 
 from nas.analysis.figures import MARKS, percent
 from nas.analysis.picks import resolve_pick
-from nas.cost import COST_LABELS
+from nas.cost import COST_LABELS, LATENCY, format_cost
 from nas.dashboard.blocks import named, quiet
 from nas.dashboard.drawing import diagram_address
 from nas.dashboard.seen import Seen
@@ -140,6 +140,7 @@ def chosen_panel(seen: Seen, table: pd.DataFrame) -> list[Component]:
         ("error", percent(row["shown_error"])),
         *((COST_LABELS[name], format_count(row[name])) for name in ("macs", "params")),
         ("activation bytes", format_count(row["activation_bytes"])),
+        *([] if pd.isna(row[LATENCY]) else [("latency", format_cost(LATENCY, row[LATENCY]))]),
     ]
     return [
         html.Div(

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas.cost import COST_LABELS
+from nas.cost import COST_LABELS, LATENCY, format_cost
 from nas.dashboard.brush import Brush, column_words, word
 from nas.dashboard.grid_query import queried_rows
 from nas.dashboard.held import Held
@@ -23,6 +23,7 @@ from nas.dashboard.source import Snapshot
 from nas.dashboard.views.choices import choice_names, passing
 from nas.dashboard.views.front import standings
 from nas.quantities import format_count, format_seconds
+from nas.records.stored import COSTS
 
 MAX_ROWS = 500
 """Rows that one answer has; the grid asks for a block of 100."""
@@ -57,9 +58,13 @@ def _moment(value: Any) -> str:
     return "" if pd.isna(value) else f"{value:%Y-%m-%d %H:%M:%S}"
 
 
+def _latency(value: Any) -> str:
+    return "" if pd.isna(value) else format_cost(LATENCY, value)
+
+
 _COSTS = [
-    Column(name, label, "number", width, format_count, is_exact=True)
-    for (name, label), width in zip(COST_LABELS.items(), (104, 120, 136, 176), strict=True)
+    Column(name, COST_LABELS[name], "number", width, format_count, is_exact=True)
+    for name, width in zip(COSTS, (104, 120, 136, 176), strict=True)
 ]
 COLUMNS = {
     column.name: column
@@ -69,6 +74,7 @@ COLUMNS = {
         Column("error", "error (%)", "number", 112, _error),
         Column("last_error", "last error seen (%)", "number", 160, _error),
         *_COSTS,
+        Column(LATENCY, "latency", "number", 112, _latency),
         Column("epochs", "epochs", "number", 98, str),
         Column("train_seconds", "training", "number", 112, format_seconds),
         Column("origin", "origin", "text", 160),

@@ -36,6 +36,10 @@ NUM_DRAWN = 400
 """Random networks whose layers the measured ones are chosen from."""
 
 
+FEWEST = 5
+"""Rounds that are made however long they take."""
+
+
 @dataclass(frozen=True)
 class Effort:
     """How much is measured: layers, networks to fit and to check by, seconds, rounds."""
@@ -92,7 +96,7 @@ def build_table(
 
 
 def expected_seconds(effort: Effort = EFFORT) -> float:
-    """About how long a table takes to build: its rounds, and as much again for a third."""
+    """About how long a table takes to build at most: its rounds, and a third for the rest."""
     return 4 / 3 * effort.seconds
 
 
@@ -235,6 +239,9 @@ def _measure(
             for index in generator.permutation(len(timers)).tolist():
                 timings[index].append(timers[index]())
             advance(1)
+            # Others may have come to slow the machine down since the first round.
+            if len(timings[0]) >= FEWEST and time.monotonic() - start > 2 * effort.seconds:
+                break
     return [spread_of(found) for found in timings]
 
 

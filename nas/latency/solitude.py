@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from nas.latency.table import cache_directory
 
-LOCK = "machine.lock"
+def lock_path() -> Path:
+    """The lock's file: in the temporary directory, which is this machine's own."""
+    return Path(tempfile.gettempdir()) / f"nas-{os.getuid()}.lock"
 
 
 @contextmanager
@@ -57,10 +60,9 @@ def training(note: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def _file() -> Iterator[int]:
-    directory = cache_directory()
-    directory.mkdir(parents=True, exist_ok=True)
     # A descriptor of its own each time: locks of one process must keep apart as well.
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(lock_path(), flags, 0o600)
     try:
         yield descriptor
     finally:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -209,7 +210,8 @@ def table_path(space: str, fingerprint: str, image: Shape, classes: int, setting
     """Where the table of a space, target and setting is kept; it need not exist yet."""
     key = [FORMAT, fingerprint, list(image), classes, setting.to_data()]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    return cache_directory() / f"{space}-{image}-{digest}.json"
+    readable = re.sub(r"[^A-Za-z0-9_.]+", "-", space).strip("-.")[:40]
+    return cache_directory() / f"{readable}-{image}-{digest}.json"
 
 
 def read_table(path: Path) -> LatencyTable | None:

@@ -235,6 +235,7 @@ def _trial_row(
         "state": state,
         "error": errors.get(trial.trial_id) if state == "complete" else None,
         **{name: costs.get(name, 0) for name in COSTS},
+        "latency_ms": costs.get("latency_ms"),
         "fingerprint": known.get("fingerprint", ""),
         "proxy_fingerprint": known.get("proxy_fingerprint", ""),
         "seed": known.get("seed", 0),

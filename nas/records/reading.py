@@ -27,6 +27,7 @@ from nas.records.store import Progress, Store, Study
 from nas.records.stored import (
     CONFIRMATION,
     CURVE_COLUMNS,
+    LATENCY_TABLE,
     TRIAL_COLUMNS,
     Ended,
     Location,
@@ -232,7 +233,7 @@ class Run:
             self.name = runs[0]
         if self.name not in studies:
             rule = f"holds no study {self.name!r}" if self.name else "holds several studies"
-            raise ValueError(f"{shown_url(self.url)} {rule}{suggestion(self.name, studies)}")
+            raise ValueError(f"{shown_url(self.url)} {rule}{suggestion(self.name, runs)}")
         return studies[self.name]
 
     def _read_settings(self) -> RunSettings:
@@ -241,7 +242,6 @@ class Run:
             raise ValueError(f"study {self.name!r} was not written by `nas search`: no settings")
         return RunSettings.from_data(data, f"run {self.name!r}")
 
-    def _study_attribute(self, key: str) -> Any:
     @cached_property
     def latency(self) -> dict[str, Any] | None:
         """The table of latencies that the run began with, as JSON data; None where it has none.
@@ -255,6 +255,7 @@ class Run:
         """What the study holds under a key beside its trials, read anew; None where nothing."""
         return self._study_attribute(key)
 
+    def _study_attribute(self, key: str) -> Any:
         with self.database.snapshot() as connection:
             text = schema.study_attributes(connection, self.study_id).get(key)
         return None if text is None else json.loads(text)

@@ -50,6 +50,10 @@ STATES: dict[str, State] = {
 }
 
 COSTS = ("macs", "params", "activation_bytes", "peak_activation_bytes")
+"""The costs that every trial has; ``latency_ms`` only those of runs that ask for it."""
+
+LATENCY_TABLE = "latency"
+"""The key under which a study holds the table that its trials' latencies come from."""
 
 TRIAL_COLUMNS = {
     "number": "int64",
@@ -59,6 +63,7 @@ TRIAL_COLUMNS = {
     "params": "int64",
     "activation_bytes": "int64",
     "peak_activation_bytes": "int64",
+    "latency_ms": "float64",
     "fingerprint": "str",
     "proxy_fingerprint": "str",
     "seed": "int64",
@@ -102,7 +107,7 @@ class RunSettings:
     reference: tuple[float, ...]
     seed: int
     sampler: str
-    budgets: dict[str, int]
+    budgets: dict[str, float]
     created: str
     versions: dict[str, str]
     device: str
@@ -150,14 +155,15 @@ class RunSettings:
 class Proposal:
     """What is known of a trial before it trains.
 
-    ``costs`` are counted at the target: macs, params, activation_bytes, peak_activation_bytes.
+    ``costs`` are counted at the target: macs, params, activation_bytes, peak_activation_bytes; and
+    latency_ms, where the run has a table of latencies.
     ``sampler_state`` is what the sampler must find again after a resume. ``expected_share`` is
     what the sampler expected it to add to the hypervolume, where it says so.
     """
 
     architecture: Architecture
     values: Mapping[str, Any]
-    costs: Mapping[str, int]
+    costs: Mapping[str, float]
     proxy_fingerprint: str
     seed: int
     origin: str

@@ -119,7 +119,7 @@ class RunWriter:
         self._set(number, "curve", [list(point) for point in points])
 
     def finish(
-        self, number: int, costs: Mapping[str, int], outcome: Outcome, elapsed_seconds: float
+        self, number: int, costs: Mapping[str, float], outcome: Outcome, elapsed_seconds: float
     ) -> None:
         """End a running trial; what is known of it is there before its state says so."""
         self._set(number, "result", _outcome_data(outcome, elapsed_seconds))
@@ -160,7 +160,7 @@ class RunWriter:
         self._storage.remove_session()
         self._storage.engine.dispose()
 
-    def _values(self, costs: Mapping[str, int], outcome: Outcome) -> list[float] | None:
+    def _values(self, costs: Mapping[str, float], outcome: Outcome) -> list[float] | None:
         if outcome.state != "complete":
             return None
         assert outcome.error is not None

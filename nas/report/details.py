@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from nas.analysis.figures import percent
 from nas.analysis.next_steps import Step, pick_steps
 from nas.analysis.tables import layers_table
 from nas.architecture import Architecture
-from nas.quantities import format_seconds
+from nas.quantities import format_milliseconds, format_seconds
 from nas.records import Run
 from nas.task import Target, Task
 
@@ -73,6 +74,7 @@ def _facts(row: Row, architecture: Architecture, target: Target) -> list[tuple[s
         ("parameters", f"{row['params']:,}"),
         ("activation bytes", f"{row['activation_bytes']:,}"),
         ("peak activation bytes", f"{row['peak_activation_bytes']:,}"),
+        *_latency(row),
         ("counted at", f"{target.image}, {target.classes} classes"),
         ("cells", f"{architecture.num_cells} ({stages})"),
         ("trained", f"{row['epochs']} epochs, {format_seconds(row['train_seconds'])}"),
@@ -80,6 +82,11 @@ def _facts(row: Row, architecture: Architecture, target: Target) -> list[tuple[s
         ("seed", str(row["seed"])),
         ("fingerprint", row["fingerprint"]),
     ]
+
+
+def _latency(row: Row) -> list[tuple[str, str]]:
+    known = row["latency_ms"]
+    return [] if math.isnan(known) else [("latency (predicted)", format_milliseconds(known))]
 
 
 def _choices(choices: pd.DataFrame, number: int) -> list[tuple[str, str]]:

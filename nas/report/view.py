@@ -34,7 +34,7 @@ from nas.analysis.tables import (
     trials_table,
 )
 from nas.cost import COST_LABELS
-from nas.quantities import format_count, format_seconds
+from nas.quantities import format_count, format_milliseconds, format_seconds
 from nas.records import Run
 from nas.report.choices import ChoicesPart, choices_part
 from nas.report.comparison import Comparison, compare_runs
@@ -70,6 +70,7 @@ class RunView:
     commands: list[Step]
     axes: list[tuple[str, str]]
     front: list[Row]
+    has_latency: bool
     details: list[Detail]
     spend: list[Row]
     rejections: list[Row]
@@ -134,6 +135,7 @@ class _RunViewer:
             commands=next_steps(self.run),
             axes=[(name, COST_LABELS[name]) for name in self.axes],
             front=self._front_rows(detailed),
+            has_latency=bool(self.front["latency_ms"].notna().any()),
             details=self._details(detailed),
             spend=self._spend_rows(),
             rejections=rejections_table(self.run.rejections.counts).to_dict("records"),
@@ -203,6 +205,7 @@ class _RunViewer:
                 "macs": format_count(row["macs"]),
                 "params": format_count(row["params"]),
                 "memory": format_count(row["activation_bytes"]),
+                "latency": format_milliseconds(row["latency_ms"]),
                 "epochs": row["epochs"],
                 "seconds": format_seconds(row["train_seconds"]),
                 "origin": row["origin"] + (", cached" if row["reused"] else ""),

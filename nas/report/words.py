@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from nas.analysis.figures import percent
-from nas.cost import COST_LABELS
+from nas.cost import COST_LABELS, describe_cost, format_cost
+from nas.latency import LatencyTable
 from nas.quantities import format_count, format_seconds
 from nas.records import Run, RunSettings
 from nas.task import Task
@@ -98,11 +99,11 @@ def settings_rows(run: Run, task: Task) -> list[tuple[str, str]]:
     """What the run was created with, as label and text."""
     settings = run.settings
     reference = ", ".join(
-        percent(value) if name == "error" else f"{format_count(value)} {COST_LABELS[name]}"
+        percent(value) if name == "error" else describe_cost(name, value)
         for name, value in zip(settings.objectives, settings.reference, strict=True)
     )
     budgets = ", ".join(
-        f"{name} <= {format_count(value)}" for name, value in settings.budgets.items()
+        f"{name} <= {format_cost(name, value)}" for name, value in settings.budgets.items()
     )
     versions = ", ".join(f"{name} {value}" for name, value in settings.versions.items())
     target = task.target
@@ -119,6 +120,7 @@ def settings_rows(run: Run, task: Task) -> list[tuple[str, str]]:
         ("seed", settings.seed),
         ("device", settings.device),
         ("created", settings.created),
+        *_latency_row(run),
         ("state", run.state),
         ("directory", run.path),
         ("versions", versions),
@@ -126,6 +128,19 @@ def settings_rows(run: Run, task: Task) -> list[tuple[str, str]]:
     if run.ended is not None:
         rows.insert(-2, ("last session", format_seconds(run.ended.seconds)))
     return [(label, str(value)) for label, value in rows]
+
+
+def _latency_row(run: Run) -> list[tuple[str, str]]:
+    """Where the run's latencies hold and how good they are, if it has any."""
+    if run.latency is None:
+        return []
+    table = LatencyTable.from_data(run.latency, f"run {run.name!r}")
+    error = table.error
+    words = (
+        f"predicted for {table.setting}; off by {percent(error.median)} in the median of "
+        f"{error.n} networks that were measured"
+    )
+    return [("latency", words)]
 
 
 def _counted(number: int, noun: str) -> str:

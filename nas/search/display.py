@@ -31,7 +31,7 @@ class RunningTrial:
     epoch: int
     epochs: int
     error: float
-    macs: int
+    macs: float
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from nas.cost import LATENCY, format_cost
 from nas.quantities import format_count
 from nas.records import Ended, Outcome, Run
 from nas.records.writing import RunWriter
@@ -295,6 +296,7 @@ class Search:
         self._display.note(
             f"trial {number} {ended}, {format_count(costs['macs'])} MACs, "
             f"{format_count(costs['params'])} parameters"
+            + (f", {format_cost(LATENCY, costs[LATENCY])}" if LATENCY in costs else "")
         )
 
     def _teach(self, number: int, outcome: Outcome) -> None:

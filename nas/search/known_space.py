@@ -16,6 +16,7 @@ import numpy as np
 
 from nas.architecture import Architecture, Conv
 from nas.search.proposals import Judge, Refusal
+from nas.search.samplers import decades
 from nas.space import SearchSpace
 
 MOST_KEPT = 100_000
@@ -26,7 +27,7 @@ class _Known:
     """A feasible network: its canonical parameters, costs and features."""
 
     params: dict[str, Any]
-    costs: Mapping[str, int]
+    costs: Mapping[str, float]
     features: tuple[float, ...]
 
 
@@ -58,7 +59,7 @@ class KnownSpace:
         Raises:
             ValueError: when called for a network that is refused.
         """
-        return lambda params: _decades(self._feasible(params).costs[name])
+        return lambda params: decades(self._feasible(params).costs[name])
 
     def _feasible(self, params: Mapping[str, Any]) -> _Known:
         known = self._look_up(params)
@@ -83,7 +84,7 @@ class KnownSpace:
         if isinstance(costs, Refusal):
             return None
         sizes = (costs["params"], costs["activation_bytes"])
-        features = (*map(_decades, sizes), *_structure(architecture))
+        features = (*map(decades, sizes), *_structure(architecture))
         return _Known(dict(self._space.encode(architecture)), costs, features)
 
 
@@ -104,7 +105,3 @@ def _structure(architecture: Architecture) -> tuple[float, ...]:
         len(branches) / len(cells),
         wide,
     )
-
-
-def _decades(value: int) -> float:
-    return math.log10(max(value, 1))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.architecture import Architecture
 from nas.cost import COST_LABELS
+from nas.latency.solitude import training
 from nas.quantities import unknown_name
 from nas.records import RESULTS, Run, RunSettings
+from nas.records.stored import LATENCY_TABLE
 from nas.records.writing import RunWriter, create_run, has_run
 from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
@@ -50,7 +52,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     name: str,
     results: str | Path = RESULTS,
     objectives: Sequence[str] | None = None,
-    budgets: Mapping[str, int] | None = None,
+    budgets: Mapping[str, float] | None = None,
     sampler: str | None = None,
     trials: int | None = None,
     seconds: float | None = None,
@@ -60,6 +62,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     workers: int | None = None,
     concurrency: int | None = None,
     device: str = "auto",
+    latency_device: str | None = None,
     seed: int | None = None,
     seed_with: Sequence[str | Architecture] = (),
     storage: str | None = None,
@@ -83,7 +86,9 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     ``evaluate(architecture, task, seed)`` returns an error from 0 to 1 in place of the proxy
     training: with one worker (the default then) it is called in this process, with more in worker
     processes that import its module.
-    ``device`` auto is the recorded one in a resumed run.
+    ``device`` auto is the recorded one in a resumed run. ``latency_device`` is the one whose
+    latency is minimised or bounded, by default the same; its table is measured before anything
+    trains, unless it was before.
     ``concurrency`` is the number of trials at once on each GPU; by default it is chosen by
     measurement while the search runs.
     ``executor`` may be an object of your own. ``display`` shows the search; none by default.
@@ -91,7 +96,8 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     Raises:
         ValueError: a setting is wrong; nothing was written.
         OSError: the study cannot be written (any more); what was finished is in it.
-        RuntimeError: no worker can be kept alive.
+        RuntimeError: no worker can be kept alive; or latencies have to be measured, and trials
+            train on this machine.
     """
     if isinstance(executor, str) and executor not in EXECUTORS:
         raise ValueError(unknown_name("executor", executor, EXECUTORS))
@@ -110,18 +116,23 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         workers=workers,
         concurrency=concurrency,
         device=device if is_ours else "cpu",
+        latency_device=latency_device,
         seed=seed,
         seed_with=seed_with,
         storage=storage,
         resume=resume,
     )
     function = None if evaluate is None else function_name(evaluate)
+    shown = display or NoDisplay()
     prepared = prepare(space, task, request, evaluate=function)
     check_concurrency(prepared.device, concurrency)
     if isinstance(executor, str):
         if evaluate is None:
-            # A wrong number of workers is told before the data is read.
+            # A wrong number of workers is told before anything is measured or read.
             worker_devices(prepared.device, workers)
+        if prepared.unmeasured:
+            prepared = prepare(space, task, request, evaluate=function, note=shown.note)
+        if evaluate is None:
             data = load_training_data(prepared.task, data)
             prepared = with_data(prepared, digest_data(data))
         runner: Executor = create_executor(
@@ -134,9 +145,9 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         )
     else:
         runner = executor
-    shown = display or NoDisplay()
     try:
-        return _drive(prepared, runner, shown)
+        with training(shown.note):
+            return _drive(prepared, runner, shown)
     finally:
         runner.close()
         shown.close()
@@ -149,7 +160,7 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
         if prepared.recorded is None:
             if has_run(location):
                 raise ValueError(exists_message(location))
-            create_run(location, settings)
+            create_run(location, settings, _attributes(prepared))
         run = Run(location)
         mirror = Mirror(
             prepared.space,
@@ -192,6 +203,14 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
     finally:
         lock.release()
     return Run(location)
+
+
+def _attributes(prepared: Prepared) -> dict[str, Any]:
+    """What the study holds from its start: the settings, and the table that latencies are of."""
+    attributes: dict[str, Any] = {"settings": prepared.settings.to_data()}
+    if prepared.latency is not None:
+        attributes[LATENCY_TABLE] = prepared.latency.to_data()
+    return attributes
 
 
 def _halving(settings: RunSettings, task: Task) -> Halving | None:

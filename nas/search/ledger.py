@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nas.architecture import Architecture
+from nas.cost import LATENCY
 from nas.pareto import cost_axes, hypervolume, nondominated
 from nas.records import Outcome, Proposal, Run, Stop
 from nas.records.stored import COSTS
@@ -168,7 +169,7 @@ def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None, Cur
         proposal = Proposal(
             architecture=Architecture.from_json(str(row["architecture"])),
             values=values[number],
-            costs={name: int(row[name]) for name in COSTS},
+            costs=_costs(row),
             proxy_fingerprint=str(row["proxy_fingerprint"]),
             seed=int(row["seed"]),
             origin=str(row["origin"]),
@@ -177,6 +178,13 @@ def stored_trials(run: Run) -> Iterator[tuple[int, Proposal, Outcome | None, Cur
         is_running = row["state"] == "running"
         outcome = None if is_running else _outcome(row, number in lost, stops.get(number))
         yield number, proposal, outcome, curves.get(number, [])
+
+
+def _costs(row: dict[Any, Any]) -> dict[str, float]:
+    costs: dict[str, float] = {name: int(row[name]) for name in COSTS}
+    if not math.isnan(row[LATENCY]):
+        costs[LATENCY] = float(row[LATENCY])
+    return costs
 
 
 def _outcome(row: dict[Any, Any], is_lost: bool, stop: Stop | None) -> Outcome:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.cost import COSTS, count_cost
+from nas.cost import SEARCHED_COSTS, count_cost
 from nas.search.prepare import NUM_DRAWN, Prepared, prepare
-from nas.search.proposals import Judged
+from nas.search.proposals import Judge, Judged
 from nas.search.request import SearchRequest
 from nas.search.workers import check_concurrency, worker_devices
 from nas.space import SearchSpace
@@ -38,7 +38,9 @@ class Plan:
     (least, median, largest) of them by cost. ``images`` are what a trial's training passes.
     ``seconds`` is the whole search on all workers with one trial at a time on each and none
     stopped early, None where only the time is limited. ``concurrency`` is how many trials run at
-    once on each, None where measurements during the search decide.
+    once on each, None where measurements during the search decide. ``unmeasured`` names
+    objectives or budgets that the plan leaves out, because a table would have to be measured
+    first, for about ``measure_seconds``.
     """
 
     space: str
@@ -47,7 +49,7 @@ class Plan:
     data: str
     objectives: tuple[str, ...]
     reference: tuple[float, ...]
-    budgets: dict[str, int]
+    budgets: dict[str, float]
     sampler: str
     trials: int | None
     limit_seconds: float | None
@@ -57,11 +59,13 @@ class Plan:
     workers: int
     concurrency: int | None
     accepted: float
-    costs: dict[str, tuple[int, int, int]]
+    costs: dict[str, tuple[float, float, float]]
     proxy_macs: int
     images: int
     trial_seconds: float
     seconds: float | None
+    unmeasured: tuple[str, ...] = ()
+    measure_seconds: float = 0.0
 
 
 def plan_search(
@@ -96,7 +100,7 @@ def plan_search(
         size=prepared.space.size,
         num_parameters=len(prepared.space.parameters),
         data=prepared.task.data,
-        objectives=settings.objectives,
+        objectives=(*settings.objectives, *_left_out(prepared, request.objectives or ())),
         reference=settings.reference,
         budgets=settings.budgets,
         sampler=settings.sampler,
@@ -108,11 +112,13 @@ def plan_search(
         workers=len(devices),
         concurrency=1 if prepared.device == "cpu" else request.concurrency,
         accepted=len(accepted) / NUM_DRAWN,
-        costs=_spread(accepted or [middling], prepared.task),
+        costs=_spread(accepted or [middling], prepared.judge),
         proxy_macs=_proxy_macs(middling, prepared.task),
         images=images * prepared.task.rungs[-1],
         trial_seconds=trial_seconds,
         seconds=total,
+        unmeasured=prepared.unmeasured,
+        measure_seconds=_measure_seconds() if prepared.unmeasured else 0.0,
     )
 
 
@@ -133,14 +139,29 @@ def _middling(architectures: Sequence[Architecture], task: Task) -> Architecture
     return by_size[len(by_size) // 2]
 
 
-def _spread(architectures: Sequence[Architecture], task: Task) -> dict[str, tuple[int, int, int]]:
-    target = task.target
-    counted = [count_cost(item, target.image, target.classes) for item in architectures]
-    spread = {}
-    for name in COSTS:
-        values = [int(getattr(cost, name)) for cost in counted]
-        spread[name] = (min(values), int(statistics.median(values)), max(values))
-    return spread
+def _left_out(prepared: Prepared, asked: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in prepared.unmeasured if name in asked)
+
+
+def _measure_seconds() -> float:
+    from nas.latency.building import expected_seconds
+
+    return expected_seconds()
+
+
+def _spread(
+    architectures: Sequence[Architecture], judge: Judge
+) -> dict[str, tuple[float, float, float]]:
+    counted = [judge.costs(item) for item in architectures]
+    return {
+        name: (
+            min(cost[name] for cost in counted),
+            statistics.median(cost[name] for cost in counted),
+            max(cost[name] for cost in counted),
+        )
+        for name in SEARCHED_COSTS
+        if name in counted[0]
+    }
 
 
 def _images(task: Task, data: Split | TrainValidation | None) -> int:

@@ -6,15 +6,19 @@ go on with. Left out: beginning it (:mod:`nas.search.launch`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.cost import COSTS
+from nas.cost import LATENCY, SEARCHED_COSTS, format_cost
+from nas.latency import LatencyTable
+from nas.latency.finding import find_table, obtain_table
+from nas.latency.machine import this_setting
 from nas.presets import load_preset
-from nas.quantities import format_count, unknown_name
+from nas.quantities import unknown_name
 from nas.records import Location, Run, RunSettings, locate
 from nas.records.databases import check_storage
 from nas.records.writing import has_run
@@ -49,6 +53,8 @@ class Prepared:
     is_constrained: bool
     recorded: Run | None
     notes: tuple[str, ...] = ()
+    latency: LatencyTable | None = None
+    unmeasured: tuple[str, ...] = ()
 
 
 def prepare(
@@ -57,13 +63,18 @@ def prepare(
     request: SearchRequest,
     *,
     evaluate: str | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Prepared:
-    """Check all of a search's settings and what follows from them; writes nothing.
+    """Check all of a search's settings and what follows from them; writes nothing of the run.
 
-    ``evaluate`` names the caller's own function, if there is one.
+    ``evaluate`` names the caller's own function, if there is one. Where latency is an objective
+    or bounded and this machine has no table of the space yet, one is measured and kept, and
+    ``note`` is told; without ``note`` nothing is measured: objectives and budgets of latency are
+    left out then, and named in ``unmeasured``.
 
     Raises:
         ValueError: one is wrong; the message names it, the rule and the value.
+        RuntimeError: latencies have to be measured, and trials train on this machine.
     """
     location = locate(check_name(request.name), request.results, request.storage)
     if request.storage is not None:
@@ -81,19 +92,30 @@ def prepare(
             raise ValueError("a new run needs a space and a task")
         budgets = _merged_budgets(loaded.budgets, request.budgets or {})
     is_proxied = (recorded.settings.evaluate if recorded else evaluate) is None
-    judge = Judge(task, budgets, is_proxied=is_proxied)
+    device = _resolve_device(request.device, recorded)
+    objectives = recorded.settings.objectives if recorded else _objectives(request)
+    latency: LatencyTable | None = None
+    unmeasured: tuple[str, ...] = ()
+    if LATENCY in (*objectives, *budgets):
+        latency = _latency(loaded, task, request, device, recorded, note)
+        if latency is None:
+            unmeasured = (LATENCY,)
+            objectives = tuple(name for name in objectives if name != LATENCY)
+            budgets = {name: limit for name, limit in budgets.items() if name != LATENCY}
+    elif request.latency_device is not None:
+        raise ValueError("a latency device needs latency_ms among the objectives or budgets")
+    judge = Judge(task, budgets, is_proxied=is_proxied, latency=latency)
     first, is_constrained = _check_feasible(loaded, judge, budgets)
     seeds = [*_seeds(request.seed_with, loaded, judge), *([] if recorded else first)]
     # Those of before a resume come first; the driver leaves out what has its row.
     listed = recorded.settings.first if recorded else ()
     new = ((origin, architecture.to_json()) for origin, architecture in seeds)
     listed = (*listed, *(item for item in new if item not in listed))
-    device = _resolve_device(request.device, recorded)
     limits = resolve_limits(request, recorded.settings if recorded else None)
     settings = (
         _resumed_settings(recorded.settings, request)
         if recorded
-        else _new_settings(loaded, task, request, budgets, device)
+        else _new_settings(loaded, task, request, objectives, budgets, device, latency)
     )
     settings = replace(
         settings,
@@ -105,7 +127,8 @@ def prepare(
         device=device,
         evaluate=settings.evaluate if recorded else evaluate,
     )
-    _check_patience(settings)
+    if not unmeasured:
+        _check_patience(settings)
     return Prepared(
         space=loaded,
         task=task,
@@ -117,7 +140,9 @@ def prepare(
         given=[(origin, Architecture.from_json(text)) for origin, text in listed],
         is_constrained=is_constrained,
         recorded=recorded,
-        notes=_notes(recorded.settings, device) if recorded else (),
+        notes=(*_notes(recorded.settings, device), *_latency_notes(latency)) if recorded else (),
+        latency=latency,
+        unmeasured=unmeasured,
     )
 
 
@@ -149,6 +174,59 @@ def _resolve_device(device: str, recorded: Run | None) -> str:
         ) from None
 
 
+def _objectives(request: SearchRequest) -> tuple[str, ...]:
+    return tuple(request.objectives or DEFAULT_OBJECTIVES)
+
+
+def _latency(
+    space: SearchSpace,
+    task: Task,
+    request: SearchRequest,
+    device: str,
+    recorded: Run | None,
+    note: Callable[[str], None] | None,
+) -> LatencyTable | None:
+    """The table of a search that needs one: the run's own, else this machine's.
+
+    Raises:
+        ValueError: another device is asked for than the run's table is of, or there is no such
+            device; or a table is damaged.
+        RuntimeError: it has to be measured, and trials train on this machine.
+    """
+    if recorded is not None:
+        table = LatencyTable.from_data(recorded.latency or {}, f"run {recorded.name!r}")
+        asked = request.latency_device
+        if asked is not None and resolve_device(asked) != table.setting.device:
+            raise ValueError(
+                f"run {recorded.name!r} cannot go on with another latency device: its latencies "
+                f"are of {table.setting.device}, and {asked} is given now"
+            )
+        return table
+    place = device if request.latency_device is None else resolve_device(request.latency_device)
+    image, classes = task.target.image, task.target.classes
+    if note is None:
+        return find_table(space, image, classes, place)
+    return obtain_table(space, image, classes, place, note=note)
+
+
+def _latency_notes(table: LatencyTable | None) -> tuple[str, ...]:
+    """What tells this machine from the one that a resumed run's latencies are of."""
+    if table is None:
+        return ()
+    device = table.setting.device
+    try:
+        here = this_setting(resolve_device(device))
+    except ValueError:
+        return (f"the run's latencies are of {table.setting}; this machine has no {device}",)
+    changed = table.setting.differences(here)
+    if not changed:
+        return ()
+    return (
+        f"the run goes on with the latencies it began with, which are not of this machine: "
+        f"{'; '.join(changed)}",
+    )
+
+
 def _notes(recorded: RunSettings, device: str) -> tuple[str, ...]:
     """What is not as it was when the run began and may change results a little."""
     notes = []
@@ -172,9 +250,13 @@ def _check_request(request: SearchRequest) -> None:
     if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**32):
         raise ValueError(f"seed must be an integer from 0 to 2**32 - 1, not {seed!r}")
     for name, limit in (request.budgets or {}).items():
-        if name not in COSTS:
-            raise ValueError(unknown_name("budget", name, COSTS))
-        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        if name not in SEARCHED_COSTS:
+            raise ValueError(unknown_name("budget", name, SEARCHED_COSTS))
+        if name == LATENCY:
+            is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+            if not is_number or not 0 < limit < math.inf:
+                raise ValueError(f"the budget of {name} must be over 0 ms, not {limit!r}")
+        elif not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
             raise ValueError(f"the budget of {name} must be an integer from 1, not {limit!r}")
 
 
@@ -222,17 +304,17 @@ def exists_message(location: Location) -> str:
     )
 
 
-def _merged_budgets(ours: Mapping[str, int], given: Mapping[str, int]) -> dict[str, int]:
+def _merged_budgets(ours: Mapping[str, float], given: Mapping[str, float]) -> dict[str, float]:
     """The tighter of the space's and the caller's budgets."""
     return {
         name: min(budgets[name] for budgets in (ours, given) if name in budgets)
-        for name in COSTS
+        for name in SEARCHED_COSTS
         if name in ours or name in given
     }
 
 
 def _check_feasible(
-    space: SearchSpace, judge: Judge, budgets: Mapping[str, int]
+    space: SearchSpace, judge: Judge, budgets: Mapping[str, float]
 ) -> tuple[list[tuple[str, Architecture]], bool]:
     """Networks to begin with where chance finds none, and whether any may be refused.
 
@@ -255,8 +337,9 @@ def _check_feasible(
         architecture, least = judge.smallest(space, name)
         if least > limit:
             raise ValueError(
-                f"nothing in space {space.name!r} meets the budget {name} <= {format_count(limit)}"
-                f": the smallest found has {format_count(least)} ({least:,})"
+                f"nothing in space {space.name!r} meets the budget {name} <= "
+                f"{format_cost(name, limit)}: the smallest found has {format_cost(name, least)}"
+                + ("" if name == LATENCY else f" ({least:,})")
             )
         if isinstance(judge.judge(architecture), Judged):
             first.append((f"smallest:{name}", architecture))
@@ -304,15 +387,16 @@ def _new_settings(
     space: SearchSpace,
     task: Task,
     request: SearchRequest,
-    budgets: dict[str, int],
+    objectives: tuple[str, ...],
+    budgets: dict[str, float],
     device: str,
+    latency: LatencyTable | None,
 ) -> RunSettings:
-    objectives = tuple(request.objectives or DEFAULT_OBJECTIVES)
     return RunSettings(
         space=space.to_json(),
         task=task.to_json(),
         objectives=objectives,
-        reference=reference_point(space, task, objectives, budgets),
+        reference=reference_point(space, task, objectives, budgets, latency),
         seed=request.seed or 0,
         sampler=request.sampler or DEFAULT_SAMPLER,
         budgets=budgets,

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from nas.architecture import Architecture
-from nas.cost import COSTS, count_cost
-from nas.quantities import format_count
+from nas.cost import COSTS, LATENCY, SEARCHED_COSTS, count_cost, format_cost
+from nas.latency import LatencyTable
 from nas.records import Proposal, Rejections
 from nas.search.samplers import Mirror
-from nas.space import SearchSpace, smallest
+from nas.space import SearchSpace, smallest, smallest_by
 from nas.task import Task, proxy
 
 PATIENCE = 8
@@ -40,7 +40,7 @@ class Refusal:
 
     kind: str
     reason: str
-    costs: Mapping[str, int] | None = None
+    costs: Mapping[str, float] | None = None
     violation: float = 1.0
 
 
@@ -48,7 +48,7 @@ class Refusal:
 class Judged:
     """An architecture that may be trained."""
 
-    costs: dict[str, int]
+    costs: dict[str, float]
     proxy_fingerprint: str
 
 
@@ -56,10 +56,19 @@ class Judge:
     """Counts and checks architectures for one task; pure.
 
     ``is_proxied`` is False where the caller's own function gets the whole architecture.
+    ``latency`` is the table of a search that minimises or bounds latency.
     """
 
-    def __init__(self, task: Task, budgets: Mapping[str, int], *, is_proxied: bool = True) -> None:
+    def __init__(
+        self,
+        task: Task,
+        budgets: Mapping[str, float],
+        *,
+        is_proxied: bool = True,
+        latency: LatencyTable | None = None,
+    ) -> None:
         self._task, self._budgets, self._is_proxied = task, dict(budgets), is_proxied
+        self._latency = latency
 
     def judge(self, architecture: Architecture) -> Judged | Refusal:
         """The costs at the target and the proxy's fingerprint, or why it is refused."""
@@ -73,27 +82,43 @@ class Judge:
         except ValueError as error:
             return Refusal(MISFIT, str(error), costs)
 
-    def count(self, architecture: Architecture) -> dict[str, int] | Refusal:
+    def count(self, architecture: Architecture) -> dict[str, float] | Refusal:
         """The costs at the target, or the refusal for what is known without making the proxy."""
-        target = self._task.target
         try:
-            cost = count_cost(architecture, target.image, target.classes)
+            costs = self.costs(architecture)
         except ValueError as error:
             return Refusal(MISFIT, str(error))
-        costs = {name: int(getattr(cost, name)) for name in (*COSTS, "peak_activation_bytes")}
         over = {name: costs[name] / limit for name, limit in self._budgets.items()}
         worst = max(over, key=over.__getitem__, default=None)
         if worst is not None and over[worst] > 1:
             limit = self._budgets[worst]
-            reason = f"{worst} {format_count(costs[worst])} over the budget {format_count(limit)}"
+            shown = format_cost(worst, costs[worst])
+            reason = f"{worst} {shown} over the budget {format_cost(worst, limit)}"
             return Refusal(worst, reason, costs, math.log10(over[worst]))
         return costs
 
-    def smallest(self, space: SearchSpace, cost_name: str) -> tuple[Architecture, int]:
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        """The costs at the target: counted ones, and the latency where there is a table.
+
+        Raises:
+            ValueError: the architecture does not fit the target's image.
+        """
+        target = self._task.target
+        cost = count_cost(architecture, target.image, target.classes)
+        costs: dict[str, float] = {
+            name: int(getattr(cost, name)) for name in (*COSTS, "peak_activation_bytes")
+        }
+        if self._latency is not None:
+            costs[LATENCY] = self._latency.predict_ms(architecture)
+        return costs
+
+    def smallest(self, space: SearchSpace, cost_name: str) -> tuple[Architecture, float]:
         """The smallest architecture found in the space by one cost, and that cost."""
         target = self._task.target
-        architecture, cost = smallest(space, target.image, target.classes, cost_name)
-        return architecture, int(cost)
+        if cost_name != LATENCY:
+            return smallest(space, target.image, target.classes, cost_name)
+        assert self._latency is not None, "who bounds latency has a table"
+        return smallest_by(space, target.image, self._latency.predict_ms)
 
 
 @dataclass(frozen=True)
@@ -142,10 +167,11 @@ class Proposals:
         """Why so many proposals in a row were refused, in one line for people."""
         last = self._last[-1]
         text = f"{self.in_a_row:,} proposals in a row were rejected; the last: {last['reason']}"
-        if last["kind"] not in COSTS:
+        kind = str(last["kind"])
+        if kind not in SEARCHED_COSTS:
             return text
-        _, least = self._judge.smallest(self._space, str(last["kind"]))
-        return f"{text}; the smallest {last['kind']} found in the space: {format_count(least)}"
+        _, least = self._judge.smallest(self._space, kind)
+        return f"{text}; the smallest {kind} found in the space: {format_cost(kind, least)}"
 
     def restore(self, proposal: Proposal) -> int:
         """Enter a stored trial; its handle in the mirror."""
@@ -156,7 +182,7 @@ class Proposals:
         self,
         handle: int,
         error: float | None,
-        costs: Mapping[str, int],
+        costs: Mapping[str, float],
         curve: Sequence[Sequence[float]] = (),
     ) -> None:
         """Teach the sampler a trial's result; no error where it failed or was stopped.

@@ -19,7 +19,7 @@ class SearchRequest:
     name: str
     results: str | Path = RESULTS
     objectives: Sequence[str] | None = None
-    budgets: Mapping[str, int] | None = None
+    budgets: Mapping[str, float] | None = None
     sampler: str | None = None
     trials: int | None = None
     seconds: float | None = None
@@ -29,6 +29,7 @@ class SearchRequest:
     workers: int | None = None
     concurrency: int | None = None
     device: str = "auto"
+    latency_device: str | None = None
     seed: int | None = None
     seed_with: Sequence[str | Architecture] = ()
     storage: str | None = None

@@ -124,6 +124,11 @@ def derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(list(numbers)).generate_state(1)[0])
 
 
+def decades(cost: float) -> float:
+    """A cost's logarithm, as samplers see it; 0, which has none, counts as 1."""
+    return math.log10(cost) if cost > 0 else 0.0
+
+
 class Mirror:
     """The in-memory study that a sampler learns from; handles are its own trial numbers.
 
@@ -148,7 +153,7 @@ class Mirror:
         self._distributions = distributions_of(space)
         self._chance, self._constrained = chance, constrained
         self._errors: list[float] = []
-        self._costs: list[Mapping[str, int]] = []
+        self._costs: list[Mapping[str, float]] = []
         self._taught = 0
         # The study's own sampler is replaced at each proposal.
         storage = optuna.storages.InMemoryStorage()
@@ -203,7 +208,7 @@ class Mirror:
         self,
         handle: int,
         error: float | None,
-        costs: Mapping[str, int],
+        costs: Mapping[str, float],
         curve: Sequence[Sequence[float]] = (),
     ) -> None:
         """A trial's result: its error, or else the last on its curve, or else that of guessing.
@@ -224,7 +229,7 @@ class Mirror:
         self._costs.append(costs)
         self._tell(handle, known, costs, violation=0.0)
 
-    def refuse(self, handle: int, costs: Mapping[str, int] | None, violation: float) -> None:
+    def refuse(self, handle: int, costs: Mapping[str, float] | None, violation: float) -> None:
         """Teach that a proposal breaks a budget by ``violation`` decades, or does not fit."""
         is_taught = self._constrained and self._ours is None
         if not is_taught or self._taught >= MOST_TAUGHT.get(self._sampler, 100_000):
@@ -271,19 +276,16 @@ class Mirror:
             return _SAMPLERS[self._sampler](derived_seed(self._seed, number, attempt))
 
     def _tell(
-        self, handle: int, error: float, costs: Mapping[str, int], *, violation: float
+        self, handle: int, error: float, costs: Mapping[str, float], *, violation: float
     ) -> None:
         trial = self._asked.pop(handle)
         if self._constrained and self._ours is None:
             trial.set_constraint(VIOLATION, violation)
-        values = [
-            error if name == "error" else math.log10(max(costs[name], 1))
-            for name in self._objectives
-        ]
+        values = [error if name == "error" else decades(costs[name]) for name in self._objectives]
         self._study.tell(trial.number, values)
 
-    def _median_costs(self) -> dict[str, int]:
+    def _median_costs(self) -> dict[str, float]:
         names = [name for name in self._objectives if name != "error"]
         if not self._costs:
             return dict.fromkeys(names, 1)
-        return {name: int(statistics.median(cost[name] for cost in self._costs)) for name in names}
+        return {name: statistics.median(cost[name] for cost in self._costs) for name in names}

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from nas.cost import COSTS
+from nas.cost import SEARCHED_COSTS
 from nas.quantities import unknown_name
 from nas.records import Location, RunSettings
 
@@ -49,14 +49,14 @@ def check_objectives(objectives: Sequence[str]) -> tuple[str, ...]:
         ValueError: one is unknown (the message gives the nearest) or repeated, or error is not
             among them.
     """
-    known = ("error", *COSTS)
+    known = ("error", *SEARCHED_COSTS)
     names = tuple(objectives)
     for name in names:
         if name not in known:
             raise ValueError(unknown_name("objective", name, known))
     if "error" not in names or len(set(names)) < len(names):
         raise ValueError(
-            f"objectives must be error and any of {', '.join(COSTS)}, each once, "
+            f"objectives must be error and any of {', '.join(SEARCHED_COSTS)}, each once, "
             f"not {', '.join(names) or 'none'}"
         )
     return names

@@ -10,7 +10,7 @@ images). Left out: training, tasks, samplers.
 """
 
 from nas.space.domains import Domain, NotInSpaceError, Options, Range
-from nas.space.fitting import first_fit, smallest
+from nas.space.fitting import first_fit, smallest, smallest_by
 from nas.space.search_space import Choices, SearchSpace, space_names
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "SearchSpace",
     "first_fit",
     "smallest",
+    "smallest_by",
     "space_names",
 ]

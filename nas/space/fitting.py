@@ -63,17 +63,35 @@ def _lowest(space: SearchSpace) -> _Values:
 def smallest(
     space: SearchSpace, image: Shape, classes: int, cost_name: str
 ) -> tuple[Architecture, int]:
-    """The architecture of least cost that coordinate descent finds, and its cost.
+    """The architecture of least counted cost that is found, and its cost, as `smallest_by`.
 
-    It starts from the first answers and from some random ones, and changes one answer at a time
-    while that helps. The cost is without auxiliary heads, as :func:`nas.cost.count_cost` counts.
+    The cost is without auxiliary heads, as :func:`nas.cost.count_cost` counts.
 
     Raises:
-        ValueError: no architecture fits the image, or ``cost_name`` is no cost.
+        ValueError: no architecture fits the image, or ``cost_name`` is no counted cost.
     """
     if cost_name not in COSTS:
         raise ValueError(unknown_name("cost", cost_name, COSTS))
     check_classes(classes)
+
+    def cost_of(architecture: Architecture) -> float:
+        return float(getattr(count_cost(architecture, image, classes), cost_name))
+
+    architecture, cost = smallest_by(space, image, cost_of)
+    return architecture, int(cost)
+
+
+def smallest_by(
+    space: SearchSpace, image: Shape, cost: Callable[[Architecture], float]
+) -> tuple[Architecture, float]:
+    """The architecture of least cost that coordinate descent finds, and its cost.
+
+    It starts from the first answers and from some random ones, and changes one answer at a time
+    while that helps. ``cost`` raises ValueError for an architecture that does not fit the image.
+
+    Raises:
+        ValueError: no architecture fits the image.
+    """
     fitting = first_fit(space, image)
     rng = np.random.default_rng(0)
     starts = [_lowest(space), space.encode(fitting)]
@@ -81,15 +99,14 @@ def smallest(
 
     def cost_of(values: _Values) -> float:
         try:
-            cost = count_cost(space.decode(values), image, classes)
+            return cost(space.decode(values))
         except ValueError:
             # It does not fit the image.
             return math.inf
-        return float(getattr(cost, cost_name))
 
     found = [_descend(space, start, cost_of) for start in starts]
-    values, cost = min(found, key=lambda pair: pair[1])
-    return space.decode(values), int(cost)
+    values, least = min(found, key=lambda pair: pair[1])
+    return space.decode(values), least
 
 
 def _descend(

@@ -21,7 +21,7 @@ from nas.analysis.progress_figures import (
     pace_figure,
 )
 from nas.analysis.tables import hypervolume_table, progress_table, rejections_table, spend_table
-from nas.cost import COST_LABELS
+from nas.cost import COST_LABELS, describe_cost, format_cost
 from nas.dashboard.address import bind_parameter, select_on_click
 from nas.dashboard.blocks import (
     Child,
@@ -265,9 +265,7 @@ def limits_part(table: pd.DataFrame, is_live: bool) -> Component | None:
 def gain_words(table: pd.DataFrame, settings: RunSettings) -> str:
     """What the spending bought, and the reference point."""
     point = ", ".join(
-        percent(value) + " error"
-        if name == "error"
-        else f"{format_count(value)} {COST_LABELS[name]}"
+        percent(value) + " error" if name == "error" else describe_cost(name, value)
         for name, value in zip(settings.objectives, settings.reference, strict=True)
     )
     words = f"Reference point: {point}; costs count in decades."
@@ -409,7 +407,7 @@ def rejection_words(reason: str, settings: RunSettings) -> str:
     """A recorded reason in words for people."""
     if reason in COST_LABELS:
         budget = settings.budgets.get(reason)
-        limit = "" if budget is None else f" of {format_count(budget)}"
+        limit = "" if budget is None else f" of {format_cost(reason, budget)}"
         return f"over the budget{limit} for {COST_LABELS[reason]}"
     known = {
         "repeat": "the same network was proposed before",
