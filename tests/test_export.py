@@ -28,7 +28,8 @@ from nas.architecture import (
 )
 from nas.cost import count_cost
 from nas.export import Preprocessing, ProofError, Provenance, export_architecture, write_source
-from nas.export.proof import initial_weights, prove_source
+from nas.export.images import random_images
+from nas.export.proof import Artefact, Reference, initial_weights, prove
 from nas.model import build
 from nas.presets import PRESET_IMAGES, PRESETS, load_preset
 from nas.space import SearchSpace
@@ -227,19 +228,27 @@ def exported(tmp_path_factory: pytest.TempPathFactory, weights: dict[str, torch.
     assert {item.name for item in path.iterdir()} == {
         *(file.name for file in result.files.values()),
         "export.json",
+        "MODEL_CARD.md",
     }
     return path
 
 
 def test_export_is_complete_and_says_so(exported: Path) -> None:
     summary = json.loads((exported / "export.json").read_text())
-    assert summary["proof"]["largest_difference"] <= summary["proof"]["limit"]
-    assert summary["proof"]["output_spread"] > 0.01
-    assert summary["proof"]["weights"] == "exported"
+    proof = summary["proofs"]["source"]
+    assert proof["largest_difference"] <= proof["limit"]
+    assert proof["output_spread"] > 0.01
+    assert proof["weights"] == "exported"
+    assert proof["images"].startswith("random numbers (made up cannot be read: unknown data set")
     assert summary["fingerprint"] == small().fingerprint
     assert summary["training"] == {"data": "made up"}
     assert summary["is_proxy"] is False
-    assert set(summary["files"]) == {"architecture.json", "network.py", "weights.safetensors"}
+    assert set(summary["files"]) == {
+        "architecture.json",
+        "network.py",
+        "weights.safetensors",
+        "MODEL_CARD.md",
+    }
     text = (exported / "architecture.json").read_text()
     assert Architecture.from_json(text) == small()
 
@@ -306,12 +315,12 @@ DAMAGE = {
     ),
     "a skipped cell": (
         "x = self.stages[1](x)",
-        "self.stages[1](x)\n        x = torch.zeros(len(x), 15, 2, 2)",
+        "x = torch.zeros(len(x), 15, 2, 2)",
     ),
     "another pooling": ("nn.AvgPool2d(", "nn.MaxPool2d("),
-    "does not run": ("return self.head(x)", "return self.tail(x)"),
+    "does not run": ("return self.head(self.", "return self.tail(self."),
     "needs this package": ("import torch\n", "import torch\nimport nas\n"),
-    "gives NaN": ("return self.head(x)", "return self.head(x) * float('nan')"),
+    "gives NaN": ("    return x\n", "    return x * float('nan')\n"),
 }
 
 
@@ -326,15 +335,13 @@ def test_proof_fails_for_a_damaged_source(damage: str, tmp_path: Path) -> None:
     assert damaged != text
     path = tmp_path / "network.py"
     path.write_text(damaged)
+    weights = initial_weights(small(), IMAGE, CLASSES, auxiliary=False)
+    save_file(weights, tmp_path / "weights")
+    network = build(small(), IMAGE, CLASSES, auxiliary=False)
+    network.load_state_dict(weights)
+    reference = Reference(network, random_images(IMAGE), Preprocessing(), about="random")
     with pytest.raises(ProofError, match=r"network\.py"):
-        prove_source(
-            path,
-            initial_weights(small(), IMAGE, CLASSES, auxiliary=False),
-            build(small(), IMAGE, CLASSES, auxiliary=False),
-            IMAGE,
-            auxiliary=False,
-            about="random",
-        )
+        prove(Artefact("source", path, tmp_path / "weights"), reference, tmp_path)
 
 
 def test_failed_proof_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,13 +412,13 @@ def test_an_export_is_replaced_only_where_asked(tmp_path: Path) -> None:
             small(), IMAGE, CLASSES, out=out, formats=formats, overwrite=formats == ["source"]
         )
         refuse(tmp_path, "already holds an export", out=out)
-    assert {item.name for item in out.iterdir()} == {"network.py", "export.json"}
+    assert {item.name for item in out.iterdir()} == {"network.py", "export.json", "MODEL_CARD.md"}
     assert [item.name for item in tmp_path.iterdir()] == ["out"]
 
 
 def test_description_alone_needs_no_proof(tmp_path: Path) -> None:
     result = export_architecture(small(), IMAGE, CLASSES, out=tmp_path / "out", formats=["json"])
-    assert result.proof is None
+    assert result.proofs == {}
     assert result.largest_difference is None
 
 

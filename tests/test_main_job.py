@@ -88,7 +88,9 @@ def test_export_of_the_trained_network(trained: tuple[Path, Result], tmp_path: P
     assert "largest difference" in result.out
     assert "PROXY" not in result.out
     summary = json.loads((out / "export.json").read_text())
-    assert summary["proof"]["weights"] == "exported"
+    proof = summary["proofs"]["source"]
+    assert (proof["weights"], proof["num_images"]) == ("exported", 24)
+    assert proof["images"] == f"{summary['training']['data']}, test split"
     assert summary["class_names"] == ["class0", "class1"]
     assert summary["training"]["measured_on"] == "test"
     names: dict[str, object] = {}

@@ -145,6 +145,7 @@ def export(  # noqa: PLR0913 - one parameter an option
     """
     from nas.export import FORMATS, export_architecture
     from nas.export.bundle import check_target
+    from nas.export.timing import SECONDS
 
     if proxy and weights is not None:
         raise ValueError("--proxy and --weights are two kinds of weights: give one of them")
@@ -175,7 +176,7 @@ def export(  # noqa: PLR0913 - one parameter an option
             data=data,
             auxiliary=auxiliary,
             is_proxy=proxy,
-            latency=not no_latency,
+            latency_seconds=0 if no_latency else SECONDS,
             overwrite=overwrite,
             details=subject.details if material is None else material.details,
             training_card=None if material is None else material.card,

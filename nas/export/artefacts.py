@@ -125,14 +125,14 @@ class Bench:
     def _program(self) -> ExportedProgram:
         path = self.place / "fused.py"
         self._write_text(self._fused_source(), path)
-        network = _network_of(path)
+        network = network_of(path)
         network.load_state_dict(fuse_weights(self.job.architecture, self.weights))
         return exported_program(network.eval(), self.job.image)
 
     @cached_property
     def _float_onnx(self) -> Path:
         """An ONNX file without auxiliary heads."""
-        network = _network_of(self.eager.path)
+        network = network_of(self.eager.path)
         network.load_state_dict(dict(self.weights))
         fold_norms(network.eval())
         path = self.place / "float.onnx"
@@ -242,7 +242,7 @@ class Bench:
         return normalised(found.pixels, known)
 
 
-def _network_of(path: Path) -> nn.Module:
+def network_of(path: Path) -> nn.Module:
     """The class ``Network`` of an exported source, made."""
     spec = importlib.util.spec_from_file_location("exported_network", path)
     assert spec is not None

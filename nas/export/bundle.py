@@ -29,7 +29,7 @@ from nas.export.proof import Artefact, Proof
 from nas.export.source import Preprocessing
 from nas.export.staging import SUMMARY, appearing
 from nas.export.staging import check_target as check_directory
-from nas.export.timing import Latencies, measure_latency
+from nas.export.timing import SECONDS, Latencies, measure_latency
 from nas.export.torchvision_weights import is_torchvision, plain_names
 from nas.export.weights import check_weights, read_weights, save_weights, without_auxiliary
 from nas.quantities import unknown_name
@@ -96,7 +96,7 @@ def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
     data: str | None = None,
     auxiliary: bool = False,
     is_proxy: bool = False,
-    latency: bool = True,
+    latency_seconds: float = SECONDS,
     overwrite: bool = False,
     details: Mapping[str, Any] | None = None,
     training_card: str | None = None,
@@ -121,7 +121,8 @@ def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
             None takes that of the directory's training, or else random numbers.
         auxiliary: keep the auxiliary heads (they serve training only).
         is_proxy: the weights and the architecture are a search's narrowed network.
-        latency: time the artefacts beside the eager module, where there are others than source.
+        latency_seconds: how long to time the artefacts beside the eager module, for each batch
+            size; 0 for not at all. Where only the source runs, nothing is timed.
         overwrite: replace an earlier export.
         details: more for export.json, such as where the weights come from.
         training_card: the text of a training's MODEL_CARD.md, which the export's begins with.
@@ -166,7 +167,7 @@ def export_architecture(  # noqa: PLR0913 - keywords, each with its meaning
     if job.weights is not None:
         _check_against_network(job)
     with appearing(target) as staging, _scratch(staging) as place:
-        work = _Work(job, chosen, staging, Bench(job, place), on_step, latency=latency)
+        work = _Work(job, chosen, staging, Bench(job, place), on_step, seconds=latency_seconds)
         return work.run(target, details or {}, training_card)
 
 
@@ -271,11 +272,12 @@ class _Work:
         bench: Bench,
         on_step: Callable[[Step], None] | None,
         *,
-        latency: bool,
+        seconds: float,
     ) -> None:
         self.job, self.chosen, self.staging, self.bench = job, chosen, staging, bench
         self.on_step = on_step
-        self.is_timed = latency and any(wanted in chosen for wanted in RUNNING[1:])
+        self.seconds = seconds
+        self.is_timed = seconds > 0 and any(wanted in chosen for wanted in RUNNING[1:])
         self.steps = len(chosen) + self.is_timed
         self.number = 0
 
@@ -292,7 +294,9 @@ class _Work:
         if self.is_timed:
             self._tell("latency, all formats in turns")
             others = [artefact for artefact in artefacts if artefact.format != "source"]
-            latencies = measure_latency(self.bench.eager, others, self.bench.place)
+            latencies = measure_latency(
+                self.bench.eager, others, self.bench.place, seconds=self.seconds
+            )
         self._summarise(proofs, latencies, details, training_card)
         files = {wanted: target / FILES[wanted] for wanted in self.chosen}
         return Export(target, files, proofs, latencies)

@@ -8,9 +8,11 @@ exported with: image, class names and normalisation.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -333,6 +335,11 @@ def run_fresh(
         raise ProofError(f"{names} gave no outputs within {timeout:.0f} seconds") from None
     if result.returncode != 0:
         reason = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+        full = re.match(r"OSError: \[Errno (\d+)\]|OSError: (\d+) requested", reason[-1])
+        if full is not None:
+            # A disk, not the artefact: numpy tells of one that is full by the bytes it wrote.
+            number = int(full[1] or errno.ENOSPC)
+            raise OSError(number, os.strerror(number), str(place.parent.parent))
         raise ProofError(f"{names} does not run in a fresh Python: {reason[-1].strip()}")
     found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     return found

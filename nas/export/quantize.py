@@ -1,8 +1,8 @@
 """8-bit integers for a network's ONNX file: ONNX Runtime's static quantization.
 
-Weights are int8 with a scale a channel; maps are uint8 with one scale each, whose range is
-measured on training images. The file has the standard's quantize and dequantize nodes (QDQ), so
-that other runtimes read it too.
+Weights are int8 with a scale a channel, and use 7 of the 8 bits; maps are uint8 with one scale
+each, whose range is the least and largest value that training images give. The file has the
+standard's quantize and dequantize nodes (QDQ), so that other runtimes read it too.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ def write_int8(onnx_path: Path, images: Any, path: Path, metadata: Mapping[str, 
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            # Processors without VNNI add products of 8-bit numbers in 16 bits, and overflow.
+            reduce_range=True,
             calibrate_method=CalibrationMethod.MinMax,
         )
     model = onnx.load(path)

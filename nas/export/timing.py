@@ -63,11 +63,12 @@ def measure_latency(
         limits = {"seconds": seconds, "least": LEAST_RUNS, "most": MOST_RUNS}
         job = {"mode": "time", "batch": batch, **limits}
         found = run_fresh([eager, *artefacts], job, place, timeout=3 * TIMEOUT_SECONDS)
-        rows += _rows(names, batch, found["seconds"])
+        rows += rows_of(names, batch, found["seconds"])
     return Latencies(_processor(), torch.get_num_threads(), tuple(rows))
 
 
-def _rows(names: Sequence[str], batch: int, seconds: Sequence[Sequence[float]]) -> list[Latency]:
+def rows_of(names: Sequence[str], batch: int, seconds: Sequence[Sequence[float]]) -> list[Latency]:
+    """The seconds of each one's runs as figures; the first is the eager module."""
     import numpy as np
 
     quartiles = [1000 * np.percentile(runs, (25, 50, 75)) for runs in seconds]
