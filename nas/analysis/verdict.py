@@ -46,7 +46,8 @@ def give_verdict(
     pick = _pick(table, objectives)
     if pick is None:
         return Verdict(0, len(front), None, "Nothing is trained yet.")
-    sentences = [_survival(front, survivors), *_landmarks(table), *_agreement(agreement)]
+    sentences = [_survival(front, survivors), *_risen(table), *_landmarks(table)]
+    sentences += _agreement(agreement)
     sentences.append(_take(table, pick, table["spread"].iloc[0] == "none"))
     text = " ".join(sentences)
     if trained < wanted:
@@ -79,6 +80,16 @@ def _first(names: str) -> str:
 
 def _label(name: str) -> str:
     return f"trial {name.removeprefix('trial')}" if name.startswith("trial") else name
+
+
+def _risen(table: pd.DataFrame) -> list[str]:
+    """Trials that the search had dominated and that nothing beats now."""
+    rows = table[(table["role"] == "control") & table["on_front"]]
+    if rows.empty:
+        return []
+    names = " and ".join(_label(name) for name in rows["name"])
+    verb = "joins" if len(rows) == 1 else "join"
+    return [f"{names}, dominated in the search, {verb} it."]
 
 
 def _landmarks(table: pd.DataFrame) -> list[str]:

@@ -1,6 +1,7 @@
 """``nas show``: what a run found, what it cost, and what to do next.
 
-Left out: one trial (:mod:`nas.cli.show_trial`), rejections (:mod:`nas.cli.show_rejections`).
+Left out: one trial (:mod:`nas.cli.show_trial`), rejections (:mod:`nas.cli.show_rejections`), a
+confirmation (:mod:`nas.cli.show_confirmation`).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def show(
     """Show a run's front, picks, spend and rejections, and the commands to go on with."""
     from nas.cli.console import print_json
     from nas.cli.reading import reading_line
+    from nas.cli.show_confirmation import confirmation_of
     from nas.cli.show_rejections import print_rejections, rejections_data
     from nas.cli.show_trial import print_trial
     from nas.cli.trial_data import check_trial, trial_data
@@ -66,7 +68,8 @@ def show(
         data = trial_data(opened, trial)
         print_json(data) if as_json else print_trial(data)
     elif as_json:
-        print_json({**run_data(opened), "next": next_commands(opened)})
+        confirmed = {"confirmation": confirmation_of(opened)}
+        print_json({**run_data(opened), **confirmed, "next": next_commands(opened)})
     else:
         print_run(opened)
 
@@ -135,12 +138,17 @@ def print_run(run: Run) -> None:
     from nas.analysis.next_steps import run_word
     from nas.analysis.shell import command
     from nas.cli.console import print_commands, print_facts, print_text
+    from nas.cli.show_confirmation import confirmation_of, print_confirmation
     from nas.cli.show_rejections import print_counts
 
     data = run_data(run)
     print_facts(_facts(data))
     print_text()
     print_front(data)
+    confirmed = confirmation_of(run)
+    if confirmed is not None:
+        print_text()
+        print_confirmation(confirmed)
     print_text()
     _print_spend(data)
     if data["rejections"]:

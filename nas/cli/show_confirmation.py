@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas.records import Run
     from nas.records.confirmation import Confirmation
 
 WIDE = 110
@@ -22,21 +23,22 @@ ROLES = {
 }
 
 
+def confirmation_of(run: Run) -> dict[str, Any] | None:
+    """What is shown of the run's confirmation; None where it has none."""
+    from nas.records.confirmation import open_confirmation
+
+    found = open_confirmation(run)
+    return None if found is None else confirmation_data(found)
+
+
 def confirmation_data(confirmation: Confirmation) -> dict[str, Any]:
     """What is shown of a confirmation, as plain data with stable keys."""
-    from nas.analysis.confirmed import agreement_table, confirmed_table
+    from nas.analysis.confirmed_summary import summarise_confirmation
     from nas.analysis.next_steps import run_word
-    from nas.analysis.verdict import give_verdict
-    from nas.task import Task
 
-    settings, study = confirmation.settings, confirmation.study
-    objectives = confirmation.objectives
-    table = confirmed_table(confirmation.finalists, confirmation.trainings, objectives)
-    agreement = agreement_table(table)
-    trained = len(confirmation.complete_rows)
-    wanted = settings.seeds * len(settings.finalists)
-    verdict = give_verdict(table, agreement, objectives, trained=trained, wanted=wanted)
-    task = Task.from_json(study.settings.task)
+    summary = summarise_confirmation(confirmation)
+    study, task, verdict = confirmation.study, summary.task, summary.verdict
+    trainings = confirmation.trainings
     return {
         "run": confirmation.run.name,
         "word": run_word(confirmation.run),
@@ -48,21 +50,22 @@ def confirmation_data(confirmation: Confirmation) -> dict[str, Any]:
         "recipe": task.recipe.name,
         "precision": task.precision,
         "device": study.settings.device,
-        "seeds": settings.seeds,
+        "versions": study.settings.versions,
+        "seeds": confirmation.settings.seeds,
         "validation_images": task.validation_images,
         "test_images": confirmation.test_images,
-        "trained": trained,
-        "trainings": wanted,
-        "failed": int((confirmation.trainings["state"] == "failed").sum()),
-        "train_seconds": float(confirmation.trainings["train_seconds"].sum()),
-        "spread": str(table["spread"].iloc[0]),
-        "spread_sd": float(table["sd"].mean()),
-        "networks": _records(table),
-        "agreement": {str(row["predictor"]): row for row in _records(agreement)},
+        "trained": summary.trained,
+        "trainings": summary.wanted,
+        "failed": int((trainings["state"] == "failed").sum()),
+        "train_seconds": float(trainings["train_seconds"].sum()),
+        "spread": summary.spread,
+        "networks": _records(summary.table),
+        "agreement": {str(row["predictor"]): row for row in _records(summary.agreement)},
         "survivors": verdict.survivors,
         "front": verdict.finalists,
         "pick": verdict.pick,
         "verdict": verdict.text,
+        "basis": summary.basis,
     }
 
 
@@ -88,7 +91,7 @@ def print_confirmation(data: dict[str, Any], *, with_next: bool = False) -> None
     )
     short = max(len(row[1]) for row in rows) <= LONGEST
     print_table(headers, rows, title=title, unbroken=("network", *(["as"] if short else [])))
-    print_text(_basis(data))
+    print_text(data["basis"])
     print_text()
     print_text(data["verdict"], bold=True)
     if not with_next:
@@ -145,19 +148,3 @@ def _interval(mean: float, high: float) -> str:
     if math.isnan(mean):
         return "-"
     return _percent(mean) if math.isnan(high) else f"{100 * mean:.2f} ± {100 * (high - mean):.2f}"
-
-
-def _basis(data: dict[str, Any]) -> str:
-    """What the numbers rest on."""
-    spread = {
-        "pooled": f"±: 95 % interval of the mean over seeds by Student's t, with one spread for "
-        f"all networks (sd {100 * data['spread_sd']:.2f} %)",
-        "own": "±: 95 % interval of the mean over seeds by Student's t, each with its own spread",
-        "none": "One seed says nothing of chance: there are no intervals",
-    }[data["spread"]]
-    test = (
-        f"test: {data['test_images']:,} images, measured once, part of no choice"
-        if data["test_images"]
-        else "the test split was not measured"
-    )
-    return f"{spread}. Judged on {data['validation_images']:,} validation images; {test}."

@@ -127,7 +127,8 @@ def _random(
     if not count:
         return []
     drawn = [space.random(np.random.default_rng([1, index])) for index in range(DRAWS)]
-    counted = [(item, judge.count(item)) for item in drawn]
+    new = {item.fingerprint: item for item in drawn if item.fingerprint not in seen}
+    counted = [(item, judge.count(item)) for item in new.values()]
     known = [(item, costs) for item, costs in counted if not isinstance(costs, Refusal)]
     # The cheapest finalists may cost less than chance ever draws: what is near is matched.
     near = [f for f in front if min(_distance(c, f.costs, names) for _, c in known) <= NEAR]

@@ -154,7 +154,9 @@ def full_task(run: Run, request: ConfirmRequest, device: str) -> Task:
     }
     if info.name == own.data:
         settings["validation_images"] = own.validation_images
-    precision = resolve_precision("auto", device)
+    # A search asked the machine already; elsewhere it is asked anew.
+    is_same = device == run.settings.device
+    precision = own.precision if is_same else resolve_precision("auto", device)
     return create_task(info, settings, precision=precision, source="confirmation")
 
 

@@ -38,6 +38,7 @@ from nas.quantities import format_count, format_milliseconds, format_seconds
 from nas.records import Run
 from nas.report.choices import ChoicesPart, choices_part
 from nas.report.comparison import Comparison, compare_runs
+from nas.report.confirmed import ConfirmedPart, confirmed_part
 from nas.report.details import Detail, Row, front_detail
 from nas.report.paper import labelled
 from nas.report.words import outcome_sentence, search_sentence, settings_rows, warnings
@@ -82,6 +83,7 @@ class RunView:
     first: int | None
     progress: list[Row]
     choices: ChoicesPart
+    confirmed: ConfirmedPart | None = None
     comparison: Comparison | None = None
 
 
@@ -120,6 +122,7 @@ class _RunViewer:
         self.history = hypervolume_table(self.trials, self.objectives, self.settings.reference)
         self.picks = picks_table(self.trials, self.objectives)
         self.choices = choices_part(run)
+        self.confirmed = confirmed_part(run)
         self.axes = [name for name in self.objectives if name != "error"] or ["macs"]
 
     def view(self) -> RunView:
@@ -147,6 +150,7 @@ class _RunViewer:
             first=self._first(detailed),
             progress=self._progress_rows(),
             choices=self.choices,
+            confirmed=self.confirmed,
         )
 
     def _subtitle(self) -> str:
@@ -274,7 +278,8 @@ class _RunViewer:
         pace = pace_table(self.trials)
         if len(pace):
             figures["pace"] = _data(pace_figure(pace))
-        for name, figure in self.choices.figures.items():
+        drawn = self.confirmed.figures if self.confirmed else {}
+        for name, figure in {**self.choices.figures, **drawn}.items():
             figures[name] = _data(figure)
         curves = curves_table(self.run.curves, self.front["number"].tolist())
         figures["curves"] = _data(curves_figure(curves))
