@@ -285,14 +285,23 @@ def test_a_target_of_another_shape_and_more_classes(folder: Path, tmp_path: Path
 
 @pytest.mark.parametrize("threads", ["auto", None])
 def test_threads_are_put_back_and_those_used_are_noted(
-    folder: Path, tmp_path: Path, threads: Any
+    folder: Path, tmp_path: Path, threads: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
     settings = settings_of(folder, epochs=1)
     report = train_architecture(small_architecture(), settings, out=tmp_path, threads=threads)
     assert 1 <= report.threads <= full.usable_cores()
     assert threads == "auto" or report.threads == full.usable_cores()
     assert torch.get_num_threads() == before
+
+
+def test_the_environments_threads_are_taken(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    settings = settings_of(folder, epochs=1)
+    assert train_architecture(small_architecture(), settings, out=tmp_path).threads == 5
 
 
 def test_a_resumed_training_takes_the_threads_of_its_checkpoint(

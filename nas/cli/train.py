@@ -93,7 +93,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         typer.Option(
             metavar="N",
             help="On a processor: a number, or auto for one or all, whichever is faster at the "
-            "moment (the bits then vary). Default: all cores, or the checkpoint's.",
+            "moment (the bits then vary). Default: the checkpoint's, OMP_NUM_THREADS, all cores.",
         ),
     ] = None,
     tensorboard: Annotated[

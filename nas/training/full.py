@@ -7,6 +7,7 @@ trainings.
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,9 +101,10 @@ def train_architecture(  # noqa: PLR0913 - the whole of a training in one call
     with ``resume`` a training of the same settings goes on from it, on a processor bit for bit,
     and a finished one is returned as it is.
 
-    ``threads`` None takes every core, or what the checkpoint was trained with: other numbers
-    round differently. "auto" takes one where that is faster at the moment
-    (:mod:`nas.training.threads`), so that the bits depend on what else the machine does.
+    ``threads`` None takes what the checkpoint was trained with, else OMP_NUM_THREADS where it is
+    set, else every core: other numbers round differently. "auto" takes one where that is faster
+    at the moment (:mod:`nas.training.threads`): the bits then depend on what else the machine
+    does.
     ``tensorboard`` writes curves into a folder of that name. ``origin`` is noted in the results.
     Of several ``processes`` each makes this call; the first writes and tells.
 
@@ -123,7 +125,7 @@ def train_architecture(  # noqa: PLR0913 - the whole of a training in one call
     with _restored_threads():
         wanted = threads or (saved or {}).get("threads")
         chooses = wanted == "auto" and torch.device(device).type == "cpu"
-        cores = max(1, usable_cores() // processes.local_count)
+        cores = _cores(processes)
         torch.set_num_threads(wanted if isinstance(wanted, int) else cores)
         job = _Job(architecture, settings, torch.device(device), saved, on_progress)
         job.chooser = ThreadChooser(cores) if chooses else None
@@ -394,6 +396,14 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return platform.machine()
+
+
+def _cores(processes: Processes) -> int:
+    """Threads of this process, unless told: as the environment says, else its part of the cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    return max(1, usable_cores() // processes.local_count)
 
 
 def _versions() -> dict[str, str]:
