@@ -20,7 +20,10 @@ import pandas as pd
 import psutil
 import pytest
 from command_line import invented_error, make_images, nas
+from dashboard_calls import Page
 
+from nas.analysis.confirmed_figures import confirmed_figure, proxy_figure
+from nas.analysis.confirmed_summary import find_summary
 from nas.analysis.tables import front_table
 from nas.architecture import Shape
 from nas.confirm import ConfirmRequest, confirm_run, plan_confirmation
@@ -32,6 +35,7 @@ from nas.datasets import describe_data
 from nas.presets import cifar_googlenet
 from nas.records import Run, list_runs, open_run, run_names
 from nas.records.confirmation import Confirmation, Finalist, open_confirmation
+from nas.report import write_report
 from nas.search.launch import run_search
 from nas.search.study import DriverLock
 from nas.space import SearchSpace
@@ -596,3 +600,68 @@ def test_image_of_the_target_is_kept() -> None:
         changed += 1
     assert changed > 10
     assert task.proxy_image == Shape(1, 28, 28)
+
+
+# ------------------------------------------------------------------ where else it is seen
+
+
+def test_show_has_table_and_verdict(confirmed: Confirmation, run: Run) -> None:
+    path = confirmed.run.path
+    verdict = nas("confirm", path, "--resume", "--device", "cpu", "--json").data["verdict"]
+    shown = nas("show", path)
+    assert verdict in " ".join(shown.out.split())
+    assert "Confirmed: 4 networks" in shown.out
+    data = nas("show", path, "--json").data["confirmation"]
+    assert (data["verdict"], data["trained"], data["state"]) == (verdict, 8, "finished")
+    assert nas("show", run.path, "--json").data["confirmation"] is None
+    assert "Confirmed" not in nas("show", run.path).out
+
+
+def test_report_has_a_section(confirmed: Confirmation, run: Run, tmp_path: Path) -> None:
+    page = write_report(open_run(confirmed.run.path), tmp_path / "with.html").read_text()
+    assert "Confirmed at full budget" in page
+    assert "front trials stay on the front" in page
+    assert '"confirmed":{"data"' in page
+    assert '"confirmed-proxy":{"data"' in page
+    assert page.count("<td>dominated in the search</td>") == 1
+    plain = write_report(run, tmp_path / "without.html").read_text()
+    assert "Confirmed at full budget" not in plain
+
+
+def test_figures_draw_every_network_with_its_interval(confirmed: Confirmation) -> None:
+    summary = find_summary(open_run(confirmed.run.path))
+    assert summary is not None
+    table = summary.table
+    figure = confirmed_figure(table)
+    marks = [trace for trace in figure.data if trace.mode == "markers"]
+    drawn = {n: y for trace in marks for n, y in zip(trace.customdata, trace.y, strict=True)}
+    assert drawn == dict(zip(table["number"], table["mean"], strict=True))
+    for trace in marks:
+        high = np.add(trace.y, trace.error_y.array)
+        rows = table.set_index("number").loc[list(trace.customdata)]
+        assert high == pytest.approx(rows["high"].to_numpy())
+    against = proxy_figure(table)
+    shown = [n for trace in against.data for n in trace.customdata]
+    assert sorted(shown) == sorted(table.loc[table["number"] >= 0, "number"])
+
+
+def test_dashboard_names_the_error_at_full_budget(confirmed: Confirmation, run: Run) -> None:
+    number = next(item.number for item in confirmed.settings.finalists)
+    mean = confirmed.trainings.groupby("number")["error"].mean()[number]
+    page = Page([confirmed.run.path], f"/architecture?trial={number}")
+    facts = json.dumps(page.ask("architecture-facts.children"))
+    assert "at full budget" in facts
+    assert f"{100 * mean:.1f}" in facts
+    assert "2 seeds; on the front with probability" in facts
+    other = Page([run.path], f"/architecture?trial={number}")
+    assert "at full budget" not in json.dumps(other.ask("architecture-facts.children"))
+
+
+def test_a_page_sees_a_confirmation_that_goes_on(run: Run) -> None:
+    before = open_run(run.path).version
+    assert open_run(run.path).version == before
+    confirm_run(run, replace(SMALL, top=1, seeds=1, controls=0, landmarks=()))
+    after = open_run(run.path).version
+    assert after != before
+    confirm_run(run, ConfirmRequest(resume=True, seeds=2, device="cpu"))
+    assert open_run(run.path).version != after

@@ -13,6 +13,7 @@ from nas.analysis.figures import percent
 from nas.analysis.tables import layers_table
 from nas.architecture import Architecture
 from nas.dashboard.blocks import named
+from nas.dashboard.confirmed import confirmed_fact
 from nas.dashboard.seen import Seen
 from nas.quantities import format_count, format_milliseconds, format_seconds
 from nas.task import Task
@@ -32,6 +33,7 @@ def facts_panel(seen: Seen, row: dict[Any, Any], why: str) -> list[Component]:
     is_whole = row["standing"] in ("front", "dominated")
     large = [
         ("validation error", percent(row["shown_error"]), _measured(row, is_whole)),
+        *confirmed_fact(seen.snapshot, number),
         ("MACs", format_count(row["macs"]), f"{row['macs']:,}"),
         ("parameters", format_count(row["params"]), f"{row['params']:,}"),
         (

@@ -99,8 +99,17 @@ class Run:
                 sorted(schema.study_attributes(connection, self.study_id).items()),
                 [tuple(row) for row in schema.unfinished_attributes(connection, self.study_id)],
                 driver_of(self),
+                *self._confirmation_state(connection),
             ]
         return hashlib.sha256(repr(found).encode()).hexdigest()[:32]
+
+    def _confirmation_state(self, connection: sqlalchemy.Connection) -> list[Any]:
+        """What tells a confirmation at one moment from the same one at another."""
+        study = schema.studies(connection).get(self.name + CONFIRMATION)
+        if study is None:
+            return []
+        attributes = sorted(schema.study_attributes(connection, study).items())
+        return [study, schema.trial_counts(connection, study), attributes]
 
     @cached_property
     def trials(self) -> pd.DataFrame:

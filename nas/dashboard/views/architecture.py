@@ -14,6 +14,7 @@ from nas.analysis.figures import curves_figure
 from nas.analysis.tables import curves_table
 from nas.dashboard.blocks import figure as plot
 from nas.dashboard.blocks import quiet
+from nas.dashboard.confirmed import confirmed_fact
 from nas.dashboard.export_card import export_card, register_export
 from nas.dashboard.network import facts_panel, layers_panel, steps_panel
 from nas.dashboard.picked import badges, chosen_number, drawing, why
@@ -110,7 +111,8 @@ def register(app: Dash, source: Source) -> None:
             return html.H2("No network yet"), quiet(f"{words} ..."), None, None, None, "", None
         row = table[table["number"] == number].to_dict("records")[0]
         steps = steps_panel(seen, front(seen.snapshot), number)
-        key = {"trial": number, "as": f"{seen.state.href()} {seen.theme} {row} {_steps_key(seen)}"}
+        as_shown = f"{seen.state.href()} {seen.theme} {row} {_steps_key(seen)}"
+        key = {"trial": number, "as": f"{as_shown} {confirmed_fact(seen.snapshot, number)}"}
         if key == shown:
             raise PreventUpdate  # other trials came: nothing here changes under the reader
         return (
