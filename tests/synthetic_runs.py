@@ -36,6 +36,7 @@ def trials_frame(rows):
                 "params": macs // 10,
                 "activation_bytes": macs // 100,
                 "peak_activation_bytes": macs // 200,
+                "latency_ms": np.nan,
                 "fingerprint": f"{number:016x}",
                 "proxy_fingerprint": f"{number:016x}",
                 "seed": number,

@@ -239,9 +239,8 @@ def _label_landmarks(figure: go.Figure, table: pd.DataFrame, x: str, log_x: bool
 
 def cost_axis(costs: pd.Series, x: str, log_x: bool) -> dict[str, object]:
     """An axis of a cost, labelled in units of people: 1M, 2M, 5M."""
-    title = (
-        "latency in milliseconds (predicted)" if x == LATENCY else _COUNTED.format(COST_LABELS[x])
-    )
+    counted = f"{COST_LABELS[x]} at the target (counted)"
+    title = "latency in milliseconds (predicted)" if x == LATENCY else counted
     axis: dict[str, object] = {"title_text": title}
     if not log_x:
         return {**axis, "type": "linear", "tickformat": "~s", "rangemode": "tozero"}

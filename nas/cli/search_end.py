@@ -102,8 +102,8 @@ def _unmeasured(plan: Plan) -> dict[str, str]:
         return {}
     return {
         "latency": f"not known yet: this machine has no table of the space; the search begins by "
-        f"measuring one, at most about {format_seconds(plan.measure_seconds)}. Objectives and budgets of "
-        f"latency are left out here"
+        f"measuring one, at most about {format_seconds(plan.measure_seconds)}. What is said here "
+        f"leaves latency out"
     }
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.architecture import Architecture, Shape
+from nas.architecture import Architecture, Shape, check
 from nas.datasets.progress import progress_bar
 from nas.latency.clock import GRAPH_REPEATS, Spread, Stopwatch, Timing, spread_of, stopwatch
 from nas.latency.form import inference_form, layer_form, layer_input, network_input
@@ -60,18 +60,19 @@ def build_table(
     classes: int,
     device: str = "cpu",
     *,
-    effort: Effort = EFFORT,
+    effort: Effort | None = None,
     progress: bool = True,
 ) -> LatencyTable:
     """Measure a space's layers at a target on this machine, and fit their predictor.
 
-    ``device`` is ``cpu`` or ``cuda``. With ``progress`` a bar on standard error shows the rounds.
+    ``device`` is ``cpu`` or ``cuda``, ``effort`` :data:`EFFORT` unless given. With ``progress`` a
+    bar on standard error shows the rounds.
 
     Raises:
         ValueError: no network of the space fits the image.
         RuntimeError: trials train on this machine, or another measurement runs.
     """
-    began = time.monotonic()
+    began, effort = time.monotonic(), effort or EFFORT
     setting = this_setting(device)
     chosen = _chosen_layers(space, image, classes, effort.layers)
     networks = _networks(space, image, classes, effort)
@@ -95,9 +96,9 @@ def build_table(
     )
 
 
-def expected_seconds(effort: Effort = EFFORT) -> float:
+def expected_seconds() -> float:
     """About how long a table takes to build at most: its rounds, and a third for the rest."""
-    return 4 / 3 * effort.seconds
+    return 4 / 3 * EFFORT.seconds
 
 
 def measure_network(
@@ -195,7 +196,7 @@ def _fitting(
         if len(found) == number:
             break
         try:
-            executed_layers(item, image, classes)
+            check(item, image)
         except ValueError:
             continue  # it does not fit the image
         found.setdefault(item.fingerprint, item)

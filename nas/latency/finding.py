@@ -9,7 +9,7 @@ from typing import Any
 from nas.architecture import Shape
 from nas.latency.machine import this_setting
 from nas.latency.table import LatencyTable, read_table, table_path, write_table
-from nas.space import SearchSpace
+from nas.space import SearchSpace, first_fit
 
 
 def find_table(space: SearchSpace, image: Shape, classes: int, device: str) -> LatencyTable | None:
@@ -42,6 +42,7 @@ def obtain_table(
         return found
     from nas.latency.building import build_table
 
+    first_fit(space, image)  # said before anything takes time
     note(f"measuring the latencies of space {space.name} on {this_setting(device)}, once")
     table = build_table(space, image, classes, device, progress=progress)
     path = table_path(space.name, space.fingerprint, image, classes, table.setting)
