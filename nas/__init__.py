@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas.analysis.picks import resolve_pick
     from nas.architecture import Architecture, Cell, Conv, Pool, Shape
+    from nas.confirm import ConfirmRequest, confirm_run
     from nas.cost import count_cost
     from nas.datasets import describe_data, from_tensors, load_data
     from nas.export import export_architecture
@@ -28,12 +29,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Architecture": "nas.architecture",
     "Cell": "nas.architecture",
+    "ConfirmRequest": "nas.confirm",
     "Conv": "nas.architecture",
     "Pool": "nas.architecture",
     "SearchSpace": "nas.space",
     "Shape": "nas.architecture",
     "Task": "nas.task",
     "build": "nas.model",
+    "confirm_run": "nas.confirm",
     "count_cost": "nas.cost",
     "create_task": "nas.task",
     "describe_data": "nas.datasets",
@@ -50,6 +53,7 @@ _HOMES = {
 __all__ = [
     "Architecture",
     "Cell",
+    "ConfirmRequest",
     "Conv",
     "Pool",
     "SearchSpace",
@@ -57,6 +61,7 @@ __all__ = [
     "Task",
     "__version__",
     "build",
+    "confirm_run",
     "count_cost",
     "create_task",
     "describe_data",

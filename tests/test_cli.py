@@ -20,7 +20,10 @@ from nas.cli.show import print_front
 from nas.export import ProofError
 from nas.records import Outcome
 
-COMMANDS = ("spaces", "search", "show", "runs", "report", "train", "export", "cost", "doctor")
+COMMANDS = (
+    "spaces", "search", "show", "runs", "report", "dashboard", "confirm", "train", "export",
+    "cost", "doctor",
+)  # fmt: skip
 RICH_FRAMES = "╭╮╰╯│─"
 
 

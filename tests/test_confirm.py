@@ -551,7 +551,7 @@ def test_pace_takes_times_as_they_come() -> None:
 def test_command_prints_table_and_verdict(confirmed: Confirmation) -> None:
     result = nas("confirm", confirmed.run.path, "--resume", "--device", "cpu")
     assert result.code == 0
-    assert "Confirmed: 4 networks, 3 epochs of folder:" in result.out
+    assert "Confirmed: 4 networks, 3 epochs of folder:" in " ".join(result.out.split())
     for item in confirmed.settings.finalists:
         assert item.name.replace("trial", "trial ") in result.out
     joined = " ".join(result.out.split())
