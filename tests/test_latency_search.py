@@ -7,6 +7,7 @@ import math
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,29 @@ def test_a_search_measures_before_its_first_trial_and_cannot_later(
     monkeypatch.setattr(building, "build_table", measured)
     search(tmp_path, evaluate=evaluate, trials=3)
     assert happened == ["measured", "trained", "trained", "trained"]
+
+
+def test_confirmations_and_full_trainings_hold_the_lock_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nas.confirm import launch
+    from nas.training import full
+
+    def probe(*_: object, **__: object) -> None:
+        with solitude.measuring():
+            raise AssertionError("it could be measured while something trains")
+
+    monkeypatch.setattr(full, "train_architecture", probe)
+    words = ("train", "cifar_googlenet", "--data", "fashion-mnist-mini", "--device", "cpu")
+    result = nas(*words, "--epochs", 1, "--out", tmp_path / "out")
+    assert (result.code, "trials train on this machine" in result.err) == (1, True)
+
+    run = search(tmp_path, objectives=None, trials=2)
+    monkeypatch.setattr(launch, "prepare", lambda *_: SimpleNamespace(task=None))
+    monkeypatch.setattr(launch, "load_full_data", lambda _: None)
+    monkeypatch.setattr(launch, "_drive", probe)
+    with pytest.raises(RuntimeError, match="trials train on this machine"):
+        launch.confirm_run(run)
 
 
 # ------------------------------------------------------------------------------------ searching

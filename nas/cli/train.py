@@ -111,6 +111,8 @@ def train(  # noqa: PLR0913 - one parameter an option
 
     On several GPUs: torchrun --nproc-per-node 2 -m nas train ...
     """
+    from nas.cli.console import note
+    from nas.latency.solitude import training
     from nas.search.workers import resolve_device
     from nas.training.full import FullSettings, train_architecture
     from nas.training.processes import launched_processes
@@ -128,7 +130,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     )
     chosen = resolve_device(device)
     count = _checked_threads(threads)
-    with launched_processes(chosen) as processes:
+    with training(note), launched_processes(chosen) as processes:
         if chosen != "cpu" and processes.count > 1:
             chosen = f"cuda:{processes.local_rank}"
         with _ProgressLine(subject.name, is_silent=not processes.is_first) as line:

@@ -10,6 +10,7 @@ from nas.confirm.prepare import Prepared, check_not_driven, prepare
 from nas.confirm.progress import ConfirmDisplay, NoConfirmDisplay
 from nas.confirm.request import ConfirmRequest
 from nas.confirm.work import Folders, FullTraining, TestMeasurement
+from nas.latency.solitude import training
 from nas.records import Ended, Run
 from nas.records.confirmation import Confirmation, open_confirmation
 from nas.records.writing import RunWriter, create_run, delete_study
@@ -42,7 +43,8 @@ def confirm_run(
     prepared = prepare(run, asked)
     data = load_full_data(prepared.task)
     try:
-        return _drive(prepared, asked, data, shown)
+        with training(shown.note):
+            return _drive(prepared, asked, data, shown)
     finally:
         shown.close()
 
