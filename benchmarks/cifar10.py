@@ -118,11 +118,15 @@ def search_words(options: argparse.Namespace, data: str) -> list[str]:
     words = ["search", options.space, "--name", SEARCH, "--results", str(options.out)]
     words += ["--data", data, "--device", options.device, "--max-macs", options.max_macs]
     words += ["--device-seconds", options.search_time]
-    words += ["--width", str(options.proxy_width), "--epochs", str(options.proxy_epochs)]
-    if options.trials is not None:
-        words += ["--trials", str(options.trials)]
-    if options.proxy_images is not None:
-        words += ["--images", str(options.proxy_images)]
+    given = {
+        "--trials": options.trials,
+        "--width": options.proxy_width,
+        "--epochs": options.proxy_epochs,
+        "--images": options.proxy_images,
+    }
+    for option, value in given.items():
+        if value is not None:
+            words += [option, str(value)]
     return words
 
 
@@ -332,9 +336,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--max-macs", default="152M")
     parser.add_argument("--search-time", default="15m", help="device time of the search")
     parser.add_argument("--trials", type=int, help="at most so many trials as well")
-    parser.add_argument("--proxy-width", type=float, default=0.5)
-    parser.add_argument("--proxy-epochs", type=int, default=8)
-    parser.add_argument("--proxy-images", type=int, help="an epoch of a proxy")
+    parser.add_argument("--proxy-width", type=float)
+    parser.add_argument("--proxy-epochs", type=int)
+    parser.add_argument("--proxy-images", type=int)
     parser.add_argument("--pick", action="append", help="of the search; may be repeated (knee)")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--reference-seeds", type=int, default=3)

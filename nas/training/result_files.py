@@ -69,13 +69,13 @@ class ResultFiles:
     def claimed(self) -> Iterator[None]:
         """Make the directory, see that it can be written, and keep other processes out.
 
-        It is removed again where nothing came to lie in it.
+        What was made of it and its parents is removed again where nothing came to lie in it.
 
         Raises:
             ValueError: another process trains into it.
             OSError: it cannot be written.
         """
-        existed = self.folder.is_dir()
+        made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
@@ -89,9 +89,9 @@ class ResultFiles:
             yield
         finally:
             os.close(descriptor)
-            if not existed:
-                with suppress(OSError):  # something came to lie in it
-                    self.folder.rmdir()
+            with suppress(OSError):  # something came to lie in it
+                for path in made:
+                    path.rmdir()
 
     def write_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint."""
