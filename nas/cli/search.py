@@ -193,7 +193,7 @@ def search(  # noqa: PLR0913 - one parameter an option
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="default or paper. Default: default.", rich_help_panel=TASK
+            metavar="NAME", help="default, paper or cifar. Default: default.", rich_help_panel=TASK
         ),
     ] = None,
     precision: Annotated[
