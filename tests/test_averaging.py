@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nas.evaluate import Evaluation
 from nas.task import RECIPES, Cosine
+from nas.training.graph import warm_up
 from nas.training.loop import Plan, Training, host_copy
 from nas.training.schedule import ema_decay, learning_rate
 
@@ -42,6 +43,16 @@ def test_the_average_follows_the_formula_with_statistics_and_without_counters() 
     assert any("running_mean" in name for name in found)
     moved = [not torch.equal(found[name], current[name]) for name in found]
     assert sum(moved) > len(moved) / 2
+
+
+def test_a_warm_up_puts_the_average_back() -> None:
+    training = training_of()
+    training.run_epoch()
+    before = host_copy(training.judged)
+    training.begin_epoch()
+    warm_up(training._step)
+    after = host_copy(training.judged)
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_averaging_does_not_change_what_is_trained() -> None:

@@ -144,6 +144,25 @@ def test_replays_are_eager_steps(dropout: bool) -> None:
     assert_near(replayed, eager)
 
 
+def test_replayed_averages_and_operations_are_those_of_eager_steps_and_of_the_processor() -> None:
+    recipe = {"ema_decay": 0.9, "operations": 2, "magnitude": 0.5, "cutout": 0.3}
+    replayed, eager = (training_on_gpu(dropout=False, **recipe) for _ in range(2))
+    data, statistics = small_data()
+    plan = replace(replayed.plan)
+    architecture = replace(small_architecture(dropout=0.0), auxiliary=())
+    processor = Training(architecture, data.train, statistics, plan, seed=0)
+    for _ in range(2):
+        loss = replayed.run_epoch().loss
+        assert loss == pytest.approx(eager_epoch(eager), rel=1e-3)
+        assert loss == pytest.approx(processor.run_epoch().loss, rel=1e-2)
+    eager.queue.drain()
+    theirs, cpu = eager.judged.state_dict(), processor.judged.state_dict()
+    for name, item in replayed.judged.state_dict().items():
+        if item.is_floating_point():
+            torch.testing.assert_close(item, theirs[name], rtol=1e-2, atol=1e-3)
+            torch.testing.assert_close(item.cpu(), cpu[name], rtol=5e-2, atol=1e-2)
+
+
 def test_a_replayed_training_is_that_of_the_processor() -> None:
     data, statistics = small_data()
     plan = Plan(PLAN_RECIPE, "float32", classes=4, epochs=6, images=96)
