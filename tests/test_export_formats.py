@@ -147,7 +147,7 @@ IMAGES = torch.randn(2, *IMAGE, generator=torch.Generator().manual_seed(5))
 
 def test_features_and_head_make_the_forward(network: torch.nn.Module) -> None:
     features = network.forward_features(IMAGES)
-    assert features.shape == (2, network.num_features, 3, 3)
+    assert features.shape == (2, network.num_features, 3, 2)
     torch.testing.assert_close(network.forward_head(features), network(IMAGES))
     before = network.forward_head(features, pre_logits=True)
     torch.testing.assert_close(network.get_classifier()(before), network(IMAGES))

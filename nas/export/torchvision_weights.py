@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 CELLS = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 """The paper's names of the cells, in order; the digit less three is the stage."""
 
-MEAN = STD = (0.5, 0.5, 0.5)
-"""torchvision's pretrained GoogLeNet reads pixels from -1 to 1: its ``transform_input`` undoes
-ImageNet's normalisation in favour of this one."""
-
 Value = TypeVar("Value")
 
 
