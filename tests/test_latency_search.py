@@ -96,6 +96,16 @@ def test_a_table_is_measured_and_its_error_is_of_networks_held_out() -> None:
         assert table.predict_ms(network) > 0
 
 
+def test_rounds_in_which_the_machine_was_slow_are_left_out() -> None:
+    own = np.array([1.0, 20.0, 300.0])
+    # Rounds 1, 4 and 5 were slow for all; in round 2 one thing alone was.
+    speed = np.array([1.0, 3.0, 1.01, 1.02, 1.5, 9.0, 1.03, 1.04, 1.05, 1.06])
+    seconds = own[:, None] * speed[None]
+    seconds[0, 2] = 50.0
+    assert building._fast_rounds(seconds) == [0, 2, 3, 6, 7]
+    assert building._fast_rounds(seconds[:, :3]) == [0, 1, 2]
+
+
 def test_the_same_layers_and_networks_are_measured_again() -> None:
     one, two = (build_table(TINY, IMAGE, CLASSES, effort=LITTLE) for _ in range(2))
     assert [layer for layer, _ in one.layers] == [layer for layer, _ in two.layers]

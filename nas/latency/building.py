@@ -2,8 +2,9 @@
 
 The layers are chosen among those of some hundred random networks: of each kind the ones that lie
 farthest apart. They are visited in rounds, with whole random networks among them, in another
-order each time, so that what slows the machine for a while slows all alike. From some of the
-networks the predictor learns how layers add up; the others, held out, say how good it is.
+order each time, so that what slows the machine for a while slows all alike; the slower half of
+the rounds is then left out. From some of the networks the predictor learns how layers add up; the
+others, held out, say how good it is.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ NUM_DRAWN = 400
 
 
 FEWEST = 5
-"""Rounds that are made however long they take."""
+"""Rounds that are made, and used, however long they take."""
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,19 @@ def _measure(
             # Others may have come to slow the machine down since the first round.
             if len(timings[0]) >= FEWEST and time.monotonic() - start > 2 * effort.seconds:
                 break
-    return [spread_of(found) for found in timings]
+    kept = _fast_rounds(np.array([[timing.seconds for timing in found] for found in timings]))
+    return [spread_of([found[place] for place in kept]) for found in timings]
+
+
+def _fast_rounds(seconds: NDArray[np.float64]) -> list[int]:
+    """The faster half of the rounds (items x rounds), and at least :data:`FEWEST`.
+
+    A round is slow if most of what is in it is: then the machine was, and says nothing of the
+    layers. Which timings of a round are used never depends on the timings themselves.
+    """
+    slowness = np.median(seconds / np.median(seconds, axis=1, keepdims=True), axis=0)
+    count_kept = max(min(FEWEST, len(slowness)), -(-len(slowness) // 2))
+    return sorted(np.argsort(slowness, kind="stable")[:count_kept].tolist())
 
 
 def _fitted(
