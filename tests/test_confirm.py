@@ -23,7 +23,7 @@ from command_line import invented_error, make_images, nas
 from dashboard_calls import Page
 
 from nas.analysis.confirmed_figures import confirmed_figure, proxy_figure
-from nas.analysis.confirmed_summary import find_summary
+from nas.analysis.confirmed_summary import find_summary, summarise_confirmation
 from nas.analysis.tables import front_table
 from nas.architecture import Shape
 from nas.confirm import ConfirmRequest, confirm_run, plan_confirmation
@@ -34,7 +34,13 @@ from nas.confirm.progress import Pace
 from nas.datasets import describe_data
 from nas.presets import cifar_googlenet
 from nas.records import Run, list_runs, open_run, run_names
-from nas.records.confirmation import Confirmation, Finalist, open_confirmation
+from nas.records.confirmation import (
+    Confirmation,
+    Finalist,
+    confirmation_location,
+    open_confirmation,
+)
+from nas.records.writing import create_run
 from nas.report import write_report
 from nas.search.launch import run_search
 from nas.search.study import DriverLock
@@ -315,21 +321,10 @@ def connection_to(path: Path) -> Any:
     return sqlite3.connect(path)
 
 
-SCRIPT = """
-import sys
-from nas.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @contextlib.contextmanager
-def command(path: Path, *words: object) -> Iterator[psutil.Popen]:
-    script = path / "nas_script.py"
-    script.write_text(
-        f"{SCRIPT.strip()}\n".replace("sys.exit", "if __name__ == '__main__': sys.exit")
-    )
+def command(*words: object) -> Iterator[psutil.Popen]:
     process = psutil.Popen(
-        [sys.executable, str(script), *map(str, words)],
+        [sys.executable, "-m", "nas", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -364,11 +359,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory, searched: Path) -> Confirmat
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_resumed_gives_the_same_bits(
-    run: Run, whole: Confirmation, tmp_path: Path, how: signal.Signals
+    run: Run, whole: Confirmation, how: signal.Signals
 ) -> None:
     words = ["confirm", run.path, "--device", "cpu", "--workers", 2]
     folder = run.path / "confirm"
-    with command(tmp_path, *words, *LONG) as process:
+    with command(*words, *LONG) as process:
         # In the midst of trainings: some are done, some have a checkpoint.
         wait_for(
             lambda: any(folder.glob("*/training.json")) and any(folder.glob("*/checkpoint.pt")),
@@ -392,7 +387,7 @@ def test_killed_and_resumed_gives_the_same_bits(
         assert "stopped by Ctrl-C; go on with --resume" in err
         assert "So far, after" in out
 
-    with command(tmp_path, *words, "--resume") as process:
+    with command(*words, "--resume") as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     assert "8 trainings are done" in err
@@ -452,6 +447,26 @@ def test_a_run_at_work_is_left_alone(run: Run) -> None:
         lock.release()
 
 
+def test_two_at_a_time_are_refused(run: Run) -> None:
+    lock = DriverLock(confirmation_location(run))
+    try:
+        with pytest.raises(ValueError, match=rf"is being confirmed already: .*{os.getpid()}"):
+            confirm_run(run, SMALL)
+    finally:
+        lock.release()
+    assert open_confirmation(run) is None
+
+
+def test_half_of_a_confirmation_can_be_overwritten(run: Run) -> None:
+    """Killed between the study and its settings."""
+    location = confirmation_location(run)
+    create_run(location, run.settings, {"confirm": {"top": 1}})
+    with pytest.raises(ValueError, match="no settings"):
+        confirm_run(run, SMALL)
+    asked = replace(SMALL, top=1, seeds=1, controls=0, landmarks=(), overwrite=True)
+    assert confirm_run(run, asked).is_done
+
+
 def test_a_run_without_a_front(tmp_path: Path, images: Path) -> None:
     def fail(*_: object) -> float:
         return float("nan")
@@ -490,6 +505,37 @@ def test_a_run_of_your_own_tensors_asks_for_data(run: Run, monkeypatch: Any) -> 
     monkeypatch.setattr(run, "settings", replace(run.settings, task=task.to_json()))
     with pytest.raises(ValueError, match=r"'tensors' of run 'run' cannot be loaded .*give it with"):
         prepare(run, SMALL)
+
+
+def test_runs_that_share_a_storage(tmp_path: Path, images: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    small = {"validation_images": 30, "recipe": {"batch_size": 32}}
+    task = create_task(describe_data(f"folder:{images}"), small)
+    for name in ("one", "two"):
+        run_search(
+            "tiny",
+            task,
+            name=name,
+            results=tmp_path,
+            trials=6,
+            storage=url,
+            objectives=("error", "params"),
+            evaluate=invented_error,
+        )
+    one = open_run(url, "one")
+    one.path = tmp_path / "one"  # by its URL a run lies in ./results
+    asked = replace(SMALL, top=2, seeds=1, controls=0, landmarks=("googlenet-narrow",))
+    found = confirm_run(one, asked)
+    assert found.study.name == "one:confirm"
+    assert found.cost_names[0] == "params"
+    assert open_confirmation(open_run(url, "two")) is None
+    with pytest.raises(ValueError, match="holds several studies; there are 'one', 'two'"):
+        open_run(url)
+    again = open_run(url, "one")
+    again.path = tmp_path / "one"
+    summary = summarise_confirmation(open_confirmation(again) or found)
+    assert summary.trained == 3
+    assert "Take trial" in summary.verdict.text
 
 
 def test_changed_data_is_refused(run: Run, images: Path, tmp_path: Path) -> None:
@@ -561,7 +607,8 @@ def test_command_prints_table_and_verdict(confirmed: Confirmation) -> None:
     assert "nas export " in joined
     data = nas("confirm", confirmed.run.path, "--resume", "--device", "cpu", "--json").data
     assert data["verdict"] in joined
-    assert (data["trained"], data["trainings"], data["front"]) == (8, 8, 2)
+    assert (data["trained"], data["wanted"], data["front"]) == (8, 8, 2)
+    assert [row["error"] for row in data["trainings"]] == confirmed.trainings["error"].tolist()
     by_name = {row["name"]: row for row in data["networks"]}
     errors = confirmed.trainings.groupby("name")["error"].mean()
     assert by_name["random0"]["mean"] == pytest.approx(errors["random0"])

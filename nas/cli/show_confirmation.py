@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 WIDE = 110
 """Columns of a terminal from which on the table says more."""
 
+COLUMNS = {
+    "macs": ("MACs (M)", 1e6, 2),
+    "params": ("params (K)", 1e3, 1),
+    "activation_bytes": ("memory (KiB)", 1024, 0),
+    "peak_activation_bytes": ("peak (KiB)", 1024, 0),
+    "latency_ms": ("latency (ms)", 1, 3),
+}
+"""Header, unit and digits of a cost; the first that is an objective stands in the table."""
+
 LONGEST = 10
 """Letters of what a network is there as that keep to one line."""
 
@@ -55,11 +64,13 @@ def confirmation_data(confirmation: Confirmation) -> dict[str, Any]:
         "validation_images": task.validation_images,
         "test_images": confirmation.test_images,
         "trained": summary.trained,
-        "trainings": summary.wanted,
+        "wanted": summary.wanted,
         "failed": int((trainings["state"] == "failed").sum()),
         "train_seconds": float(trainings["train_seconds"].sum()),
         "spread": summary.spread,
+        "objectives": list(confirmation.objectives),
         "networks": _records(summary.table),
+        "trainings": _records(trainings),
         "agreement": {str(row["predictor"]): row for row in _records(summary.agreement)},
         "survivors": verdict.survivors,
         "front": verdict.finalists,
@@ -106,19 +117,30 @@ def print_confirmation(data: dict[str, Any], *, with_next: bool = False) -> None
 def _table(data: dict[str, Any], wide: bool) -> tuple[list[str], list[list[str]]]:
     """Headers and rows; test errors only where they were measured."""
     has_test = data["test_images"] > 0
-    headers = ["network", "as", ">MACs (M)", ">proxy", ">error", ">P(front)"]
+    cost = next((name for name in data["objectives"] if name in COLUMNS), "macs")
+    headers = ["network", "as", f">{COLUMNS[cost][0]}", ">proxy", ">error", ">P(front)"]
     headers += [">test"] if has_test else []
-    headers += [">shrunk", ">params (K)", ">seeds", ">time"] if wide else []
-    return headers, [_row(item, has_test, wide) for item in data["networks"]]
+    headers += [">shrunk", f">{COLUMNS[_other(cost)][0]}", ">seeds", ">time"] if wide else []
+    return headers, [_row(item, cost, has_test, wide) for item in data["networks"]]
 
 
-def _row(item: dict[str, Any], has_test: bool, wide: bool) -> list[str]:
+def _other(cost: str) -> str:
+    """The cost that stands beside the objective's own where there is room."""
+    return "params" if cost == "macs" else "macs"
+
+
+def _cost(item: dict[str, Any], name: str) -> str:
+    _, unit, digits = COLUMNS[name]
+    return f"{item[name] / unit:,.{digits}f}"
+
+
+def _row(item: dict[str, Any], cost: str, has_test: bool, wide: bool) -> list[str]:
     from nas.quantities import format_seconds
 
     cells = [
         network_words(item["name"]),
         item["picks"] or ROLES[item["role"]],
-        f"{item['macs'] / 1e6:,.2f}",
+        _cost(item, cost),
         _percent(item["proxy_error"]),
         _interval(item["mean"], item["high"]),
         _number(item["front_probability"]),
@@ -129,7 +151,7 @@ def _row(item: dict[str, Any], has_test: bool, wide: bool) -> list[str]:
     if wide:
         cells += [
             _percent(item["shrunk"]),
-            f"{item['params'] / 1e3:,.1f}",
+            _cost(item, _other(cost)),
             str(item["seeds"]),
             format_seconds(item["train_seconds"]),
         ]

@@ -6,13 +6,13 @@ import shutil
 from typing import TYPE_CHECKING
 
 from nas.confirm.driver import Confirming
-from nas.confirm.prepare import Prepared, check_not_driven, prepare
+from nas.confirm.prepare import Prepared, prepare
 from nas.confirm.progress import ConfirmDisplay, NoConfirmDisplay
 from nas.confirm.request import ConfirmRequest
 from nas.confirm.work import Folders, FullTraining, TestMeasurement
 from nas.latency.solitude import training
 from nas.records import Ended, Run
-from nas.records.confirmation import Confirmation, open_confirmation
+from nas.records.confirmation import Confirmation, has_confirmation, open_confirmation
 from nas.records.writing import RunWriter, create_run, delete_study
 from nas.search.data_digest import digest_data
 from nas.search.local_executor import LocalExecutor
@@ -69,8 +69,7 @@ def _drive(
     digest = digest_data(data)
     if prepared.recorded is not None:
         check_data(prepared.recorded.study.settings, digest, prepared.location.name)
-    check_not_driven(prepared.run)
-    lock = DriverLock(prepared.location)
+    lock = _lock(prepared)
     try:
         if request.overwrite:
             _delete(prepared)
@@ -86,6 +85,13 @@ def _drive(
     finally:
         lock.release()
     return _read(prepared)
+
+
+def _lock(prepared: Prepared) -> DriverLock:
+    try:
+        return DriverLock(prepared.location)
+    except ValueError as error:
+        raise ValueError(f"run {prepared.run.name!r} is being confirmed already: {error}") from None
 
 
 def _begin(prepared: Prepared, digest: dict[str, int]) -> Confirmation:
@@ -111,7 +117,7 @@ def _read(prepared: Prepared) -> Confirmation:
 
 
 def _delete(prepared: Prepared) -> None:
-    if open_confirmation(prepared.run) is not None:
+    if has_confirmation(prepared.run):
         delete_study(prepared.location)
     if prepared.location.path.is_dir():
         shutil.rmtree(prepared.location.path)

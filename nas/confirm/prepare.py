@@ -30,7 +30,6 @@ from nas.records.confirmation import (
     open_confirmation,
 )
 from nas.records.databases import check_storage
-from nas.records.writing import has_run
 from nas.search.study import now, versions
 from nas.search.workers import check_concurrency, resolve_device, worker_devices
 from nas.space import SearchSpace
@@ -201,21 +200,7 @@ def _new(
         precision=task.precision,
         trials=seeds * len(confirm.finalists),
     )
-    if request.overwrite and has_run(location):
-        check_not_driven(run)
     return Prepared(run, location, task, settings, confirm, device, None, tuple(notes))
-
-
-def check_not_driven(run: Run) -> None:
-    """Refuse to touch a confirmation that another process is at.
-
-    Raises:
-        ValueError: one is; the message has its id.
-    """
-    confirmation = open_confirmation(run)
-    driver = None if confirmation is None else driver_of(confirmation.study)
-    if driver is not None:
-        raise ValueError(f"run {run.name!r} is being confirmed by process {driver}")
 
 
 def _resumed(

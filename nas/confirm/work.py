@@ -234,6 +234,11 @@ class TestMeasurement:
         """Prepare the process and bring the images to the device."""
         if device == "cpu":
             prepare_processor(self.precision, own_process=own_process)
+        elif own_process:
+            import torch
+
+            # What names no device would open a context on the first GPU.
+            torch.cuda.set_device(device)
         split = self.data.to(device)
         return lambda job: _Measuring(job, split, folder_of(job, self.folders))
 

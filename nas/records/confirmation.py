@@ -211,6 +211,16 @@ def confirmation_location(run: Run) -> Location:
     return Location(run.url, run.name + CONFIRMATION, run.path / FOLDER)
 
 
+def has_confirmation(run: Run) -> bool:
+    """Whether the run's storage holds a study for its confirmation, whole or not.
+
+    Raises:
+        OSError: the storage cannot be read.
+    """
+    with run.database.snapshot() as connection:
+        return confirmation_location(run).name in schema.studies(connection)
+
+
 def open_confirmation(run: Run) -> Confirmation | None:
     """The run's confirmation, finished or not; None where there is none.
 
@@ -218,8 +228,6 @@ def open_confirmation(run: Run) -> Confirmation | None:
         OSError: the storage cannot be read.
         ValueError: what is there is no whole confirmation.
     """
-    location = confirmation_location(run)
-    with run.database.snapshot() as connection:
-        if location.name not in schema.studies(connection):
-            return None
-    return Confirmation(run, Run(location))
+    if not has_confirmation(run):
+        return None
+    return Confirmation(run, Run(confirmation_location(run)))
