@@ -168,6 +168,8 @@ class _Job:
     def run(
         self, files: ResultFiles, identity: dict[str, Any], *, tensorboard: bool
     ) -> TrainingReport:
+        # Measured where it is "auto": each process could find another.
+        self.precision = self.processes.of_first(self.precision)
         with self.processes.first_alone():  # it also prepares the images for the others
             train, validation = self._parts()
         statistics = measure_statistics(train)

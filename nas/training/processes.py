@@ -13,9 +13,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,14 @@ class Processes:
         for item in tensors:
             distributed.all_reduce(item)
             item.div_(self.count)
+
+    def of_first(self, value: _Value) -> _Value:
+        """What the first process has, in all of them."""
+        if self.count == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
