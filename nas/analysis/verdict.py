@@ -89,7 +89,7 @@ def _risen(table: pd.DataFrame) -> list[str]:
         return []
     names = " and ".join(_label(name) for name in rows["name"])
     verb = "joins" if len(rows) == 1 else "join"
-    return [f"{names}, dominated in the search, {verb} it."]
+    return [f"{names[:1].upper()}{names[1:]}, dominated in the search, {verb} the front."]
 
 
 def _landmarks(table: pd.DataFrame) -> list[str]:
