@@ -290,7 +290,7 @@ def setting(rows: Sequence[Row], options: argparse.Namespace) -> list[str]:
     out: Path = options.out
     lines = [
         f"Space {options.space}, at most {options.max_macs} MACs; recipe {options.recipe}, "
-        f"{options.epochs} epochs. Made by `python benchmarks/cifar10.py`."
+        f"epochs: {options.epochs}. Made by `python benchmarks/cifar10.py`."
     ]
     if has_begun(out):
         from nas.records import open_run
