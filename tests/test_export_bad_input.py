@@ -171,9 +171,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(
-    ("chosen", "most"), [("fused", 9_000), ("pt2", 12_000), ("onnx", 12_000), ("int8", 10_000)]
-)
+@pytest.mark.parametrize(("chosen", "most"), [("fused", 9_000), ("pt2", 12_000), ("onnx", 12_000)])
 def test_a_disk_that_is_full_midway(place: Path, chosen: str, most: int) -> None:
     # A limit on files' sizes fails writes as a full disk does: real, and midway.
     before = names(place)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.architecture import Architecture, Shape
@@ -291,7 +292,8 @@ def _check_description(name: str, described: Mapping[str, Any], reference: Refer
     }
     for field, value in expected.items():
         if described[field] != value:
-            raise ProofError(f"{name} says {field} {described[field]!r}, not {value!r}")
+            found, wanted = (shorten(repr(each), 200) for each in (described[field], value))
+            raise ProofError(f"{name} says {field} {found}, not {wanted}")
 
 
 def run_fresh(
