@@ -55,7 +55,7 @@ def confirm(  # noqa: PLR0913 - one parameter an option
     seeds: Annotated[
         int | None,
         whole(
-            1, 1_000, help="Trainings of each; more may be added later. Default: 3.", panel=BUDGET
+            1, 1_000, help="Trainings of each; others with --resume. Default: 3.", panel=BUDGET
         ),
     ] = None,
     epochs: Annotated[

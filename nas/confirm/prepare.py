@@ -213,8 +213,7 @@ def _resumed(
     task = Task.from_json(recorded.study.settings.task)
     confirm, study = recorded.settings, recorded.study.settings
     _check_same(run, confirm, task, request)
-    if request.seeds is not None and request.seeds > confirm.seeds:
-        confirm = replace(confirm, seeds=request.seeds)
+    confirm = replace(confirm, seeds=request.seeds or confirm.seeds)
     settings = replace(study, device=device, trials=confirm.seeds * len(confirm.finalists))
     return Prepared(run, location, task, settings, confirm, device, recorded, _notes(study, device))
 
@@ -242,10 +241,6 @@ def _check_same(run: Run, confirm: ConfirmSettings, task: Task, request: Confirm
         new = wanted[name]
         if new is not None and new != old:
             raise ValueError(_differs(run, name, old, new))
-    if request.seeds is not None and request.seeds < confirm.seeds:
-        raise ValueError(
-            _differs(run, "seeds", confirm.seeds, request.seeds) + "; seeds can only be added"
-        )
 
 
 def _differs(run: Run, name: str, old: Any, new: Any) -> str:

@@ -19,9 +19,10 @@ class ConfirmRequest:
     """None is the default in a new confirmation, and as recorded in a resumed one.
 
     ``top`` front trials and ``controls`` dominated ones are retrained, and the ``landmarks``: a
-    preset's name, ``googlenet-narrow``, ``random:N``, or none of these. ``seeds`` may grow when a
-    confirmation is resumed. ``data`` and ``recipe`` default to the run's own. ``overwrite``
-    deletes an earlier confirmation first.
+    preset's name, ``googlenet-narrow``, ``random:N``, or none of these. ``seeds`` may be others
+    when a confirmation is resumed: more are trained, and of fewer the last ones are left out.
+    ``data`` and ``recipe`` default to the run's own. ``overwrite`` deletes an earlier
+    confirmation first.
     """
 
     top: int | None = None

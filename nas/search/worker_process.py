@@ -80,6 +80,8 @@ def _run_worker(connection: Connection, work: Work, device: str) -> None:
         # Only a new process gets the device back; the driver starts one.
         connection.send(LastWords(str(failure)))
         os._exit(1)
+    except (EOFError, ConnectionError):
+        os._exit(1)  # the driver is gone: there is nobody to tell
 
 
 def _serve(connection: Connection, rotation: Rotation) -> None:
