@@ -393,7 +393,8 @@ def test_killed_and_resumed_gives_the_same_bits(
     found = open_confirmation(open_run(run.path))
     assert found is not None
     assert found.study.state == "interrupted"
-    assert 0 < len(found.complete_rows) < 8
+    # A training whose files are there may not be recorded yet: that is taken up, too.
+    assert len(found.complete_rows) < 8
     assert found.test == {}
     checkpoints = list(folder.glob("*/checkpoint.pt"))
     assert checkpoints

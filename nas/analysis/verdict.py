@@ -87,7 +87,7 @@ def _risen(table: pd.DataFrame) -> list[str]:
     rows = table[(table["role"] == "control") & table["on_front"]]
     if rows.empty:
         return []
-    names = " and ".join(_label(name) for name in rows["name"])
+    names = _joined([_label(name) for name in rows["name"]])
     verb = "joins" if len(rows) == 1 else "join"
     return [f"{names[:1].upper()}{names[1:]}, dominated in the search, {verb} the front."]
 
@@ -99,7 +99,12 @@ def _landmarks(table: pd.DataFrame) -> list[str]:
         return []
     names = [f"{row['name']} ({format_count(row['macs'])} MACs)" for row in rows.to_dict("records")]
     verb = "is" if len(names) == 1 else "are"
-    return [f"{' and '.join(names)}, which the run never tried, {verb} on the front, too."]
+    return [f"{_joined(names)}, which the run never tried, {verb} on the front, too."]
+
+
+def _joined(words: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
 def _agreement(agreement: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from nas.records import Run
     from nas.records.confirmation import Confirmation
 
-WIDE = 110
+WIDE = 118
 """Columns of a terminal from which on the table says more."""
 
 COLUMNS = {
