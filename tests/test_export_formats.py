@@ -410,6 +410,7 @@ def damaged(damage: str, exported: Export, place: Path) -> tuple[Artefact, str]:
 # ----------------------------------------------------------------- presets and spaces, for real
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIDES)
 def test_a_random_network_of_each_space_passes_every_proof(name: str, tmp_path: Path) -> None:
     # Ten of each space: benchmarks/export_proofs.py; results/export_proofs holds what it found.
@@ -418,6 +419,7 @@ def test_a_random_network_of_each_space_passes_every_proof(name: str, tmp_path: 
     assert {path.stem for path in SHIPPED.glob("*.yaml")} == set(SIDES)
 
 
+@pytest.mark.slow
 def test_googlenet_passes_every_proof(tmp_path: Path) -> None:
     architecture, image = load_preset("googlenet"), PRESET_IMAGES["googlenet"]
     proven(architecture, image, 1000, tmp_path, FAST)
@@ -438,6 +440,7 @@ def proven(
     assert "**The weights are RANDOM**" in card
 
 
+@pytest.mark.slow
 def test_the_compiled_form_passes_its_proof(tmp_path: Path) -> None:
     described = Preprocessing(tuple(NAMES), (0.25,), (0.5,))
     result = export_architecture(
