@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +193,21 @@ def test_without_tensorboard_the_line_says_what_to_install(
     # Stands in for a machine where it is not installed.
     monkeypatch.setattr(builtins, "__import__", without)
     refused(place, "--tensorboard", phrases=["pip install 'inception-nas[tensorboard]'"])
+
+
+DOCS = Path(__file__).parents[1] / "docs" / "training.md"
+
+
+def test_the_commands_and_the_recipe_of_the_docs_run(place: Path) -> None:
+    make_run(place / "results", trials=3)
+    text = DOCS.read_text()
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    (place / "docs.yaml").write_text(recipe)
+    lines = [line[2:] for line in text.splitlines() if line.startswith("$ nas train ")]
+    assert len(lines) == 2
+    smaller = ["--data", "folder:images", "--epochs", 1, "--threads", 1, "--device", "cpu"]
+    smaller += ["--recipe", "docs.yaml"]
+    for line, more in zip(lines, ([], ["--validation", 18]), strict=True):
+        result = nas(*shlex.split(line)[1:], *smaller, *more)
+        assert result.code == 0, (line, result.err)
+    assert (place / "results" / "trained" / "cifar_googlenet" / "tensorboard").is_dir()
