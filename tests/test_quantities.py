@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from nas.quantities import (
     format_count,
+    format_milliseconds,
     format_seconds,
     nearest,
+    parse_milliseconds,
     parse_size,
     parse_time,
     unknown_name,
@@ -131,3 +133,23 @@ def test_the_message_for_an_unknown_name() -> None:
         "unknown preset 'googlnet'; did you mean 'googlenet'? Known: googlenet, tiny"
     )
     assert unknown_name("preset", 3, ["tiny"]) == "unknown preset 3. Known: tiny"
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [("5", 5.0), ("5ms", 5.0), (" 2.5 MS ", 2.5), ("800us", 0.8), ("0.02s", 20.0), (3, 3.0)],
+)
+def test_milliseconds_are_read(text: str | float, milliseconds: float) -> None:
+    assert parse_milliseconds(text) == pytest.approx(milliseconds)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "5m", "1,5ms", "-1ms", "0ms", True, None, "nanms"])
+def test_what_is_no_latency_is_refused_with_its_name(text: object) -> None:
+    with pytest.raises(ValueError, match=r"^--max-latency must be .*, not "):
+        parse_milliseconds(text, "--max-latency")  # type: ignore[arg-type]
+
+
+def test_milliseconds_are_shown_with_three_digits() -> None:
+    values = [0.09541, 3.214, 48.37, 999.4, 1240.0, float("nan")]
+    shown = ["0.0954 ms", "3.21 ms", "48.4 ms", "999 ms", "1,240 ms", "-"]
+    assert [format_milliseconds(value) for value in values] == shown
