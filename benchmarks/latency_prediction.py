@@ -6,8 +6,8 @@
 The first builds the space's table anew, as a search would but with as many networks held out as are
 asked for, then measures as many others in turns, none of the table's, and writes
 ``results/latency/SPACE.json``: the table, each network's measurement and prediction. Both are of
-this machine with nothing else at work: a minute or two a space. The second writes ``results/latency/table.md`` from all such
-files, with MACs alone beside the predictions.
+this machine with nothing else at work: a minute or two a space. The second writes
+``results/latency/table.md`` from all such files, with MACs alone beside the predictions.
 """
 
 from __future__ import annotations
