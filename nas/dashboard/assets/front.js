@@ -81,5 +81,66 @@
     if (value !== null && text !== written) nas.navigate({ budget: value }, true);
   }
 
+  /* ---- marks under the line: what takes the mouse there is the line, so the page looks itself */
+
+  const REACH = 9; // pixels around a mark in which it is meant
+
+  function markAt(graph, event) {
+    const { _fullLayout: full, _fullData: traces } = graph;
+    const box = graph.getBoundingClientRect();
+    const x = event.clientX - box.left - full._size.l;
+    const y = event.clientY - box.top - full._size.t;
+    let best = null;
+    let least = REACH;
+    traces.forEach((trace, curveNumber) => {
+      if (trace.visible !== true || trace.hoverinfo === "skip" || !trace.customdata) return;
+      for (let pointNumber = 0; pointNumber < trace.x.length; pointNumber += 1) {
+        const dx = full.xaxis.d2p(trace.x[pointNumber]) - x;
+        if (Math.abs(dx) > least) continue;
+        const away = Math.hypot(dx, full.yaxis.d2p(trace.y[pointNumber]) - y);
+        if (away <= least) {
+          least = away;
+          best = { curveNumber, pointNumber, customdata: trace.customdata[pointNumber] };
+        }
+      }
+    });
+    return best;
+  }
+
+  function lineUnder(event) {
+    const path = event.target.closest && event.target.closest("#front-figure .shapelayer");
+    return path ? path.closest(".js-plotly-plot") : null;
+  }
+
+  let pressed = null;
+  let isHovered = false;
+  document.addEventListener("mousedown", (event) => {
+    const graph = lineUnder(event);
+    pressed = graph && { x: event.clientX, y: event.clientY };
+  }, true);
+
+  document.addEventListener("mouseup", (event) => {
+    const from = pressed;
+    pressed = null;
+    if (!from || Math.hypot(event.clientX - from.x, event.clientY - from.y) > 3) return;
+    const graph = document.querySelector("#front-figure .js-plotly-plot");
+    const mark = graph && markAt(graph, event);
+    if (mark) nas.chooseTrial({ points: [mark] });
+  }, true);
+
+  document.addEventListener("mousemove", (event) => {
+    const graph = pressed ? null : lineUnder(event);
+    const mark = graph && markAt(graph, event);
+    if (mark) {
+      const { curveNumber, pointNumber } = mark;
+      window.Plotly.Fx.hover(graph, [{ curveNumber, pointNumber }]);
+      isHovered = true;
+    } else if (isHovered) {
+      const left = document.querySelector("#front-figure .js-plotly-plot");
+      if (left) window.Plotly.Fx.unhover(left);
+      isHovered = false;
+    }
+  });
+
   Object.assign(nas, { dressFront, moveBudget, typeBudget, formatCount });
 })();
