@@ -67,8 +67,10 @@ class Visit:
         self.context.close()
 
     def drawn(self, selector):
-        """Wait until plotly has drawn the graph and return where it is."""
+        """Wait until plotly has drawn the graph with its marks and return where it is."""
         self.page.wait_for_selector(f"{selector} .main-svg")
+        # A graph is empty at first: what is drawn on it comes with the answer of the server.
+        self.until(f"document.querySelector('{selector} .js-plotly-plot').data.length > 0")
         return self.page.locator(f"{selector} .js-plotly-plot")
 
     def place(self, graph, number):
