@@ -95,6 +95,8 @@ def front_figure(
         figure.add_trace(_knee(knee, x))
     _label_landmarks(figure, table, x, log_x)
     figure.update_xaxes(cost_axis(table[x], x, log_x))
+    # A single mark would have an axis down to errors below nothing.
+    figure.update_yaxes(rangemode="nonnegative")
     figure.update_yaxes(title_text="validation error (proxy)", tickformat=".0%", hoverformat=".1%")
     if table["shown_error"].isna().all():
         figure.update_yaxes(range=[0, 1.05])
