@@ -288,6 +288,7 @@ def test_pages_of_one_to_three_objectives(objectives, axes, words, tmp_path):
     run = make_run(tmp_path, "goals", trials=9, objectives=objectives)
     found = Page(write_report(run, tmp_path / "goals.html"))
     assert words in found.text
+    assert "a front has no bend" not in found.text
     figures = [a["data-figure"] for a in found.having(role="img") if "data-figure" in a]
     assert [name for name in figures if name.startswith("front-")] == axes
 
