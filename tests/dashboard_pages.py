@@ -96,9 +96,9 @@ class Visit:
         self.page.mouse.click(*place)
         self.page.wait_for_url(re.compile(rf"[?&]trial={number}\b"))
 
-    def until(self, expression):
+    def until(self, expression, seconds=SECONDS / 1000):
         """Wait until JavaScript says yes; the page forbids the evaluation of Playwright's own."""
-        end = time.monotonic() + SECONDS / 1000
+        end = time.monotonic() + seconds
         # Not yet there is not yet true.
         tried = f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})()"
         while not self.page.evaluate(tried):

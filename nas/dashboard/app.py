@@ -18,6 +18,7 @@ from nas.dashboard.security import Access, guard
 from nas.dashboard.shell import SECONDS, run_options, shell
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import VIEWS, read_state
+from nas.dashboard.strict_plotly import serve_strict_plotly
 from nas.records import Run
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def create_app(runs: Sequence[Run] | Source, access: Access | None = None) -> Da
     app.layout = lambda: shell(source, bindings, csrf)
     _add_routes(app, source)
     add_diagrams(app.server, source)
+    serve_strict_plotly(app.server)
     guard(app.server, access or Access(), app.csp_hashes())
     return app
 

@@ -20,6 +20,9 @@ pytestmark = pytest.mark.browser
 FIGURE = "#front-figure"
 GRAPH = "document.querySelector('#front-figure .js-plotly-plot')"
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+TRAINING = 120
+"""Seconds that a busy machine may take to train one trial."""
+
 SEARCH = [
     "tiny", "--data", "fashion-mnist-mini", "--trials", "24", "--epochs", "2",
     "--images", "512", "--device", "cpu", "--workers", "1",
@@ -47,18 +50,19 @@ def test_trials_of_a_running_search_appear_while_one_looks(browser, tmp_path, ki
 
 def look_while_it_runs(visit, where, search, said):
     """Choose a trial, zoom, and see all that comes until the search has ended."""
-    visit.until("/^live, [1-9]/.test(document.querySelector('#live').innerText)")
+    # A run on a server counts as live from its next trial on, which may take a while.
+    visit.until("/^live, [1-9]/.test(document.querySelector('#live').innerText)", TRAINING)
     visit.drawn(FIGURE)
     # Before the first error there is nothing to zoom into, and the axes begin anew with it.
     front = f"{GRAPH}.data.find(t => t.uid === 'front')"
-    visit.until(f"{front}.customdata.length")
+    visit.until(f"{front}.customdata.length", TRAINING)
     number = visit.page.evaluate(f"{front}.customdata[0]")
     visit.click_trial(FIGURE, number)
     zoom(visit)
     before = visit.page.evaluate(f"{GRAPH}._fullLayout.xaxis.range")
     shown = visit.page.locator("#live").inner_text()
     visit.page.evaluate("window.isSamePage = true")
-    visit.until(f"document.querySelector('#live').innerText !== '{shown}'")
+    visit.until(f"document.querySelector('#live').innerText !== '{shown}'", TRAINING)
     assert search.wait(300) == 0, said.read_text()[-2000:]
     # The search asks for so many trained; those that it took from before are rows, too.
     trials = open_run(*where).trials
