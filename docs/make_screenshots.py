@@ -33,7 +33,7 @@ VIEWS = {
     "architecture": ("/architecture?run={run}&trial={best}", "dark", 1200),
     "progress": ("/progress?run={run}", "light", 1100),
     "choices": ("/choices?run={run}", "light", 1200),
-    "compare": ("/compare?run={run}", "light", 1200),
+    "compare": ("/compare?run={run}", "light", 868),
     "trials": ("/trials?run={run}", "dark", 800),
 }
 """A view's address, its colours, and how many pixels of its height are drawn."""
@@ -49,9 +49,14 @@ def draw(browser: Browser, url: str, scheme: str, height: int) -> Image.Image:
     page.goto(url, wait_until="commit")
     page.wait_for_selector("#view > *")
     page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(4_000)  # the policy of the page forbids to wait for an expression
     height = min(height, int(page.evaluate("document.documentElement.scrollHeight")))
-    picture = page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": height})
+    picture, before = b"", b"before"
+    while picture != before:  # the page's policy forbids to wait for an expression
+        page.wait_for_timeout(5_000)
+        before, picture = (
+            picture,
+            page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": height}),
+        )
     context.close()
     return Image.open(io.BytesIO(picture))
 
