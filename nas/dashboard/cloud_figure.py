@@ -61,7 +61,7 @@ def dressed(
     ``place`` is where the chosen trial is, which may be thinned out; without one it is looked for.
     """
     traces = figure["data"] if brushed is None else [_faded(t, brushed) for t in figure["data"]]
-    meta = {**figure["layout"]["meta"], "budget": budget}
+    meta = {**figure["layout"]["meta"], "budget": budget, "trial": chosen}
     ink = THEMES[theme].accent
     layout = {
         **figure["layout"],

@@ -279,8 +279,14 @@ class Source:
         return self._watched[name].snapshot.version
 
     def start(self) -> None:
-        """Look at the runs in threads from now on, until :meth:`stop`."""
+        """Look at the runs in threads from now on, until :meth:`stop`.
+
+        The first one, which a page opens with, is read at once: it may be there before the page.
+        """
         self._is_watching = True
+        for watched in list(self._watched.values())[:1]:
+            watched.asked = time.monotonic()
+            watched.watch(self._seconds, self._stop)
         if self._results is not None:
             self._thread = threading.Thread(target=self._find, name="runs", daemon=True)
             self._thread.start()

@@ -46,8 +46,12 @@
     const pairs = new URLSearchParams(location.search);
     const meta = figure.layout.meta || {};
     const budget = parseCount(pairs.get("budget") || "") || meta.budget;
-    const trial = pairs.get("trial");
-    const layout = { ...figure.layout, dragmode: coarse.matches ? false : "zoom" };
+    const trial = pairs.has("trial") ? Number(pairs.get("trial")) : null;
+    written = budget ? formatCount(budget) : "";
+    if (isDressed(figure, budget, trial)) return [none(), written, LABELS[meta.x] || ""];
+    const layout = {
+      ...figure.layout, dragmode: coarse.matches ? false : "zoom", meta: { ...meta, trial },
+    };
     if (budget && layout.shapes && layout.shapes.length) {
       const [line, ...others] = layout.shapes;
       const xanchor = budget < meta.middle ? "left" : "right";
@@ -56,13 +60,41 @@
       // A line that was dragged aslant or out of the plot is put straight again.
       layout.editrevision = `${fresh} ${(revision += 1)}`;
     }
-    const data = figure.data.map((trace) =>
-      trace.uid === CHOSEN
-        ? { ...trace, ...(trial === null ? { x: [], y: [] } : place(figure.data, Number(trial))) }
-        : trace,
-    );
-    written = budget ? formatCount(budget) : "";
+    const data = figure.data.map((trace) => {
+      if (trace.uid === CHOSEN) {
+        return { ...trace, ...(trial === null ? { x: [], y: [] } : place(figure.data, trial)) };
+      }
+      // On a phone there is no room for the trial's number, which the table beside it has.
+      return trace.uid === "knee" && isNarrow() ? { ...trace, text: ["<b>knee</b>"] } : trace;
+    });
     return [{ ...figure, data, layout }, written, LABELS[meta.x] || ""];
+  }
+
+  /* Whether the server has drawn it as the address says: drawing a large cloud again takes long. */
+  function isDressed({ layout }, budget, trial) {
+    const line = layout.shapes && layout.shapes[0];
+    const isInPlace = budget ? line && line.x0 === budget && line.x1 === budget : !line;
+    return isInPlace && layout.meta.trial === trial && !coarse.matches && !isNarrow();
+  }
+
+  const isNarrow = () => window.innerWidth < 600; // as in nas.css
+
+  /* All of the address but the trial: what the links in the rows of the front carry on. */
+  function watchOthers(search, others) {
+    const pairs = new URLSearchParams(search || "");
+    pairs.delete("trial");
+    return pairs.toString() === others ? none() : pairs.toString();
+  }
+
+  function markRow(search) {
+    const trial = new URLSearchParams(search || "").get("trial");
+    // The rows themselves may be drawn only after this.
+    requestAnimationFrame(() => {
+      for (const row of document.querySelectorAll("#front-rows tr[data-number]")) {
+        row.classList.toggle("chosen", row.dataset.number === trial);
+      }
+    });
+    return trial;
   }
 
   function moveBudget(relayout) {
@@ -142,5 +174,5 @@
     }
   });
 
-  Object.assign(nas, { dressFront, moveBudget, typeBudget, formatCount });
+  Object.assign(nas, { dressFront, moveBudget, typeBudget, formatCount, watchOthers, markRow });
 })();
