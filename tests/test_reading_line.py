@@ -15,7 +15,7 @@ from nas.records import locate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from make_large_study import make_large_study  # noqa: E402
+from make_large_study import make_large_study
 
 
 class Terminal(io.StringIO):

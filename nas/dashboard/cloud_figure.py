@@ -94,7 +94,7 @@ def default_budget(front: pd.DataFrame, x: str) -> int | None:
     limit = min(float(dearer.min()) if len(dearer) else math.inf, knee * 1.5)
     middle = math.sqrt(max(knee, 1) * limit)
     for digits in (2, 3, 4):
-        step = 10 ** max(0, math.floor(math.log10(max(middle, 1))) - digits + 1)
+        step: int = 10 ** max(0, math.floor(math.log10(max(middle, 1))) - digits + 1)
         budget = round(middle / step) * step
         if knee < budget < limit:
             return budget
