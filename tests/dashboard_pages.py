@@ -12,7 +12,7 @@ import waitress
 from nas.dashboard import Source, create_app
 from nas.dashboard.security import Access
 
-SECONDS = int(os.environ.get("NAS_TEST_MILLISECONDS", "20000"))
+SECONDS = int(os.environ.get("NAS_TEST_MILLISECONDS", "60000"))
 """Milliseconds that a busy machine may take to show something."""
 
 
