@@ -12,7 +12,7 @@ import waitress
 from nas.dashboard import Source, create_app
 from nas.dashboard.security import Access
 
-SECONDS = int(os.environ.get("NAS_TEST_MILLISECONDS", "20000"))
+SECONDS = int(os.environ.get("NAS_TEST_MILLISECONDS", "60000"))
 """Milliseconds that a busy machine may take to show something."""
 
 
@@ -67,8 +67,10 @@ class Visit:
         self.context.close()
 
     def drawn(self, selector):
-        """Wait until plotly has drawn the graph and return where it is."""
+        """Wait until plotly has drawn the graph with its marks and return where it is."""
         self.page.wait_for_selector(f"{selector} .main-svg")
+        # A graph is empty at first: what is drawn on it comes with the answer of the server.
+        self.until(f"document.querySelector('{selector} .js-plotly-plot').data.length > 0")
         return self.page.locator(f"{selector} .js-plotly-plot")
 
     def place(self, graph, number):
@@ -94,9 +96,9 @@ class Visit:
         self.page.mouse.click(*place)
         self.page.wait_for_url(re.compile(rf"[?&]trial={number}\b"))
 
-    def until(self, expression):
+    def until(self, expression, seconds=SECONDS / 1000):
         """Wait until JavaScript says yes; the page forbids the evaluation of Playwright's own."""
-        end = time.monotonic() + SECONDS / 1000
+        end = time.monotonic() + seconds
         # Not yet there is not yet true.
         tried = f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})()"
         while not self.page.evaluate(tried):

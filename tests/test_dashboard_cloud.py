@@ -135,8 +135,12 @@ def test_a_trial_that_is_thinned_out_is_ringed_where_it_is(few):
     assert nothing["layout"]["shapes"] == []
 
 
-def test_the_first_budget_is_just_right_of_the_knee(few):
+def test_the_first_budget_is_between_the_knee_and_the_next_of_the_front(few):
     front = front_table(TRIALS, OBJECTIVES)
     assert front.loc[front["is_knee"], "macs"].tolist() == [10 * M]
-    assert default_budget(front, "macs") == 11 * M
+    assert default_budget(front, "macs") == 12 * M
     assert default_budget(front.head(0), "macs") is None
+    for dearer, expected in ((1004, 1002), (1001, 1000), (None, 1200)):
+        costs = [500, 1000] if dearer is None else [500, 1000, dearer]
+        few = pd.DataFrame({"macs": costs, "is_knee": [cost == 1000 for cost in costs]})
+        assert default_budget(few, "macs") == expected

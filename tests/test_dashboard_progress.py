@@ -1,13 +1,16 @@
 """What the view of progress says of a run, against what was written into it."""
 
+import json
+
 import pytest
 from dashboard_calls import Page, figure_numbers, words
+from plotly.io.json import to_json_plotly
 from synthetic_runs import make_run
 
 from nas.analysis.progress import pace_table
 from nas.analysis.progress_figures import history_figure, pace_figure, steps_table, time_unit
 from nas.analysis.tables import hypervolume_table
-from nas.dashboard.views.progress import rejection_words
+from nas.dashboard.views.progress import rejections_part
 from nas.records import Outcome
 
 
@@ -78,10 +81,10 @@ def test_the_accounts_have_the_device_time_and_the_reasons(page):
 
 
 def test_reasons_are_put_in_words(run):
-    assert rejection_words("macs", run.settings) == "over the budget of 300M for MACs"
-    assert rejection_words("params", run.settings) == "over the budget for parameters"
-    assert "proposed before" in rejection_words("repeat", run.settings)
-    assert rejection_words("<b>", run.settings) == "<b>"
+    counts = {"macs": 1234, "repeat": 2, "<b>": 1}
+    said = words(json.loads(to_json_plotly(rejections_part(counts, (), run.settings))))
+    for expected in ("over the budget of 300M MACs", "1,234", "was proposed before", "<b>"):
+        assert expected in said
 
 
 def test_a_staircase_without_its_level_stretches_is_the_same_staircase(run):

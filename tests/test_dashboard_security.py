@@ -2,17 +2,22 @@
 
 import json
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
+from dashboard_calls import Page
 from dashboard_pages import Served
 from synthetic_runs import make_run
 
 from nas.dashboard import create_app
 from nas.dashboard.security import Access
+from nas.dashboard.state import PARAMETERS, VIEWS
 from nas.records import Outcome, open_run
 
 HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
@@ -201,6 +206,74 @@ def test_no_path_leads_out(client, path):
     assert answer.mimetype in ("text/html", "text/plain", "application/json", "image/svg+xml")
 
 
+OUT = ("../../../../etc/passwd", "/etc/passwd", "..%2f..%2fetc%2fpasswd\0")
+ROUTES = ("/status", "/diagram.svg", "/download/trials.csv", "/download/trials.parquet", "/front")
+
+
+def all_parameters():
+    """Every parameter that an address or a route of ours reads."""
+    return [*PARAMETERS, "run", "trial", "x", "scale", "budget", "path", "theme", "sort", "filter"]
+
+
+def tree(path):
+    return {one: one.stat().st_size for one in path.rglob("*") if one.is_file()}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_no_parameter_leads_out_or_writes(run, client, route):
+    before, opened = tree(run.path.parent), []
+    for name in all_parameters():
+        for value in OUT:
+            with watched_files(opened):
+                answer = client.get(route, query_string={"run": "first", name: value}, **LOCAL)
+            assert answer.status_code in (200, 400, 404), (name, value)
+            assert b"root:" not in answer.data
+    assert not [path for path in opened if "passwd" in path]
+    assert tree(run.path.parent) == before
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_no_callback_opens_what_an_address_names(run, view):
+    before, opened = tree(run.path.parent), []
+    given = dict.fromkeys([*PARAMETERS, "trial", "x", "scale", "budget"], OUT[0])
+    for name in ("first", OUT[0]):
+        page = Page([run], f"/{view}?{urlencode({**given, 'run': name})}")
+        for output in page.outputs(view):
+            with watched_files(opened):
+                page.ask(output.strip(".").split("...")[0])
+    assert not [path for path in opened if "passwd" in path]
+    assert tree(run.path.parent) == before
+
+
+WATCHED = []
+
+
+def _watch(event, arguments):
+    if event == "open" and WATCHED:
+        WATCHED[-1].append(str(arguments[0]))
+
+
+sys.addaudithook(_watch)
+
+
+@contextmanager
+def watched_files(opened):
+    """Collect the path of every file that Python opens."""
+    WATCHED.append(opened)
+    try:
+        yield
+    finally:
+        WATCHED.pop()
+
+
+def test_the_watch_sees_what_is_opened(tmp_path):
+    opened = []
+    (tmp_path / "passwd").touch()
+    with watched_files(opened):
+        (tmp_path / "passwd").read_text()
+    assert opened == [str(tmp_path / "passwd")]
+
+
 BODIES = [
     b"",
     b"null",
@@ -283,7 +356,13 @@ def test_hostile_words_of_a_run_stay_words(tmp_path):
 
 def test_200_clients_at_once_are_all_answered(run):
     with Served([run]) as served:
-        addresses = ["/status", "/", "/theme.css", "/diagram.svg?trial=0", "/_dash-layout"]
+        addresses = [
+            "/status",
+            "/",
+            "/theme.css",
+            "/diagram.svg?trial=0",
+            "/download/trials.csv?run=first",
+        ]
         gate = threading.Barrier(200)
 
         def visit(index):

@@ -36,6 +36,14 @@ def test_each_standing_has_its_own_marks_and_shape():
     assert "open" in found["stopped"].marker.symbol
 
 
+def test_the_words_at_the_knee_stand_where_there_is_room():
+    front = traces(front_figure(TABLE, OBJECTIVES))
+    assert front["knee"].textposition == "bottom left"
+    alone = front_figure(TABLE[TABLE["number"] == 2], OBJECTIVES)
+    assert traces(alone)["knee"].textposition == "top right"
+    assert alone.layout.yaxis.rangemode == "nonnegative"
+
+
 def test_a_trial_without_an_error_stands_above_all_others():
     found = traces(front_figure(TABLE, OBJECTIVES))
     assert found["failed"].y[0] > TABLE["shown_error"].max()

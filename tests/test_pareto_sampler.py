@@ -21,6 +21,7 @@ from optuna.distributions import (
 )
 from optuna.samplers import NSGAIISampler, RandomSampler
 from optuna.trial import TrialState
+from scipy.stats import norm
 
 from nas.pareto import hypervolume
 from nas.search.evolution import EvolutionSampler
@@ -29,7 +30,8 @@ from nas.search.pareto_sampler.acquisition import expected_gain
 from nas.search.pareto_sampler.costs import Costs
 from nas.search.pareto_sampler.encoding import Encoder
 from nas.search.pareto_sampler.forms import Form, Parameter
-from nas.search.pareto_sampler.history import Endings
+from nas.search.pareto_sampler.history import Endings, History
+from nas.search.pareto_sampler.model import Model, Objectives
 from nas.search.pareto_sampler.pool import Source
 from nas.search.pareto_sampler.surrogate import Process, Warp
 
@@ -447,6 +449,53 @@ class TestParts:
         assert (np.diff(z) > 0).all()
         assert np.abs(z).max() < 8
         assert warp.backward(z) == pytest.approx(np.sort(values), rel=1e-6)
+
+    def test_a_measurement_varies_by_its_noise_too(self) -> None:
+        generator = np.random.default_rng(3)
+        form = Form(0, {"x": FloatDistribution(0.0, 1.0)})
+        rows = form.random(80, generator)
+        points = [(form, row) for row in rows]
+        spread = []
+        for noise in (0.0, 0.5):
+            encoder = Encoder([form])
+            encoded = encoder.encode(points, np.zeros((80, 0)), 0)
+            process = Process(encoded, encoder.blocks, encoder.kinds)
+            y = 2 * rows[:, 0] - 1 + noise * generator.standard_normal(80)
+            process.fit(y, np.zeros(80), np.arange(80), None, 30)
+            process.condition(y, np.zeros(80))
+            prediction = process.predict(encoded)
+            spread.append(np.sqrt(prediction.measured_variance).mean())
+            assert np.sqrt(prediction.variance).mean() < 0.25
+        assert spread[0] < 0.1
+        assert 0.35 < spread[1] < 0.65
+
+    def test_gains_count_the_luck_of_a_measurement(self) -> None:
+        """Where nothing but noise tells points apart, another draw may still be better."""
+        form = Form(0, {"x": FloatDistribution(0.0, 1.0)})
+        generator = np.random.default_rng(0)
+        study = optuna.create_study(directions=["minimize", "minimize"])
+        for x in generator.random(60):
+            error = 0.3 + 0.05 * float(generator.standard_normal())
+            study.add_trial(
+                optuna.trial.create_trial(
+                    values=[error, 1.0], params={"x": x}, distributions=form.distributions
+                )
+            )
+        history = History()
+        history.update(study.get_trials())
+        costs = Costs({1: lambda params: 1.0}, None)
+        objectives = Objectives(study.directions, costs, history.points)
+        model = Model()
+        model.fit(objectives, history.forms, generator)
+        source = Source(history.forms, costs, None, generator)
+        pool = source.random(50)
+        model._limit = np.array([1.0, 2.0])
+        # Better than the mean by less than a measurement's luck, and more than the mean's doubt.
+        model._front = np.array([[0.28, 1.0]])
+        (prediction,) = model._predict(pool)
+        expected = model._gains(pool, [prediction])
+        below = norm(0.3, 0.05).expect(lambda y: 0.28 - y, lb=-1, ub=0.28)
+        assert expected.mean() == pytest.approx(below, rel=0.5)
 
     def test_early_values_are_brought_to_the_end(self) -> None:
         last = np.linspace(0.1, 0.5, 12)

@@ -1,14 +1,19 @@
 """The README's commands and its Python example run as they stand, only smaller."""
 
+import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from command_line import nas
+from test_dashboard_command import Started
 
 README = Path(__file__).parent.parent / "README.md"
 FEWER = {
@@ -27,13 +32,30 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     lines = console_lines()
     assert {line[1] for line in lines} == {
-        "spaces", "search", "show", "report", "train", "export", "cost", "runs", "doctor",
+        "spaces", "search", "show", "dashboard", "report", "train", "export", "cost", "runs",
+        "doctor",
     }  # fmt: skip
     for _, *words in lines:
+        if words[0] == "dashboard":  # serves until it is interrupted
+            assert served_runs(*words[1:]) == ["first"]
+            continue
         result = nas(*words, *FEWER.get(words[0], []))
         assert result.code == 0, (words, result.err)
     assert (tmp_path / "my_network" / "network.py").is_file()
     assert (tmp_path / "first.html").is_file()
+    assert (tmp_path / "front.svg").read_text().startswith("<svg")
+
+
+def served_runs(*words: str) -> list[str]:
+    """The runs that ``nas dashboard`` with these words serves here, on a port that is free."""
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with Started(*words, "--port", port) as started:
+        with urlopen(f"{started.address}status", timeout=120) as answer:
+            runs = json.load(answer)["runs"]
+        assert started.interrupt()[0] == 0
+    return [run["label"] for run in runs]
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:

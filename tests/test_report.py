@@ -19,7 +19,7 @@ from nas.analysis.importance import importance_table
 from nas.analysis.structure import branches_table
 from nas.analysis.tables import front_table
 from nas.presets import cifar_googlenet
-from nas.records import Outcome
+from nas.records import Outcome, Rejections
 from nas.report import write_report
 
 CHROMIUM = "/usr/bin/chromium"
@@ -288,6 +288,7 @@ def test_pages_of_one_to_three_objectives(objectives, axes, words, tmp_path):
     run = make_run(tmp_path, "goals", trials=9, objectives=objectives)
     found = Page(write_report(run, tmp_path / "goals.html"))
     assert words in found.text
+    assert "a front has no bend" not in found.text
     figures = [a["data-figure"] for a in found.having(role="img") if "data-figure" in a]
     assert [name for name in figures if name.startswith("front-")] == axes
 
@@ -315,6 +316,27 @@ def test_runs_without_a_front_can_be_compared(outcome, run, tmp_path):
     assert "nan" not in found.text.lower().replace("the loss is nan", "")
     alone = Page(write_report([empty, empty], tmp_path / "alone.html"))
     assert "There is no front" in alone.text
+
+
+def test_no_feasible_trial_is_said_with_the_budgets_that_left_none(tmp_path):
+    """A budget under the space's smallest network: proposals, each refused, and no trial."""
+    refused = Rejections(
+        {"macs": 1900, "params": 90, "does not fit": 8, "repeat": 2},
+        ({"number": 0, "kind": "macs", "reason": "macs 412M over the budget 300M"},),
+    )
+    run = make_run(tmp_path, "none", trials=0, rejections=refused, budgets={"macs": 300_000_000})
+    found = Page(write_report(run, tmp_path / "none.html"))
+    assert "All 2,000 proposals were rejected before training" in found.text
+    for words in (
+        "over the budget of 300M MACs 1,900",
+        "over the budget of parameters 90",
+        "a network that does not fit the images 8",
+        "a network that was proposed before 2",
+        "before trial 0: macs 412M over the budget 300M",
+    ):
+        assert words in found.text
+    assert not found.having(**{"data-figure": "front-macs"})
+    assert "nan" not in found.text.lower()
 
 
 def hostile_run(results):

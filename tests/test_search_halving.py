@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,28 @@ def test_a_diverged_trial_fails_by_itself(tmp_path: Path) -> None:
     run = search(tmp_path, Recorder(diverges), trials=8)
     row = run.trials.set_index("number").loc[3]
     assert (row["state"], row["reason"]) == ("failed", "the loss is not finite")
+
+
+@pytest.mark.parametrize("loss", [float("inf"), float("nan")])
+def test_a_loss_that_is_not_finite_ranks_last_whatever_the_error(
+    tmp_path: Path, loss: float
+) -> None:
+    """Its error is on another scale than the others' losses: it would seem the best of all."""
+
+    def overflows(job: Job) -> list[Report]:
+        reports = waste(job)
+        if job.number != 12:
+            return reports
+        return [
+            replace(one, result=replace(one.result, validation_loss=loss, error=0.001))
+            if one.result is not None
+            else one
+            for one in reports
+        ]
+
+    run = search(tmp_path, Recorder(overflows), trials=16)
+    row = run.trials.set_index("number").loc[12]
+    assert (row["state"], row["epochs"]) == ("pruned", 1)
 
 
 class TestPatience:

@@ -24,8 +24,8 @@ from nas.analysis.reasons import (
     own_share,
     rivals_table,
 )
+from nas.analysis.rejected import reason_words
 from nas.architecture import Shape
-from nas.cli.show_rejections import reason_words
 from nas.cli.standing import joined, proposed_words, share_words, standing_words, trial_words
 from nas.records import Outcome, Run, Stop
 from nas.space import SearchSpace
@@ -258,7 +258,7 @@ class TestRejected:
     def test_the_run_counts_them_and_says_where_they_are(self, stopping: Run, width: int) -> None:
         words = " ".join(nas("show", stopping.path).out.split())
         counts = stopping.rejections.counts
-        assert f"{counts['macs']} over the budget of MACs" in words
+        assert f"{counts['macs']} over the budget of 600K MACs" in words
         assert f"{counts['repeat']} a network that was proposed before" in words
         assert f"The last {stopping.rejections.total} in full:" in words
         assert f"nas show {stopping.path} --rejections" in words
@@ -391,5 +391,7 @@ class TestWords:
 
     def test_every_kind_of_rejection(self) -> None:
         assert reason_words("params") == "over the budget of parameters"
+        assert reason_words("params", {"macs": 1}) == "over the budget of parameters"
+        assert reason_words("macs", {"macs": 300_000_000}) == "over the budget of 300M MACs"
         assert reason_words("does not fit") == "a network that does not fit the images"
         assert reason_words("as older runs said it") == "as older runs said it"

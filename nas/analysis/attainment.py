@@ -62,7 +62,7 @@ def _counts(levels: Sequence[float] | None, total: int) -> list[int]:
 
 def _front(trials: pd.DataFrame, x: str) -> NDArray[np.float64]:
     """The points (cost, error) that no other complete trial of the run beats in these two."""
-    points = trials.loc[trials["state"] == "complete", [x, "error"]].to_numpy(dtype=np.float64)
+    points = trials[[x, "error"]][trials["state"] == "complete"].to_numpy(dtype=np.float64)
     return points[nondominated(points)]
 
 

@@ -92,9 +92,11 @@ def front_figure(
         figure.add_trace(_error_bars(table.merge(repeats, on="number"), x, theme))
     knee = table[table["is_knee"]]
     if len(knee):
-        figure.add_trace(_knee(knee, x))
+        figure.add_trace(_knee(knee, x, table.loc[table["standing"] == "front", x].min()))
     _label_landmarks(figure, table, x, log_x)
     figure.update_xaxes(cost_axis(table[x], x, log_x))
+    # A single mark would have an axis down to errors below nothing.
+    figure.update_yaxes(rangemode="nonnegative")
     figure.update_yaxes(title_text="validation error (proxy)", tickformat=".0%", hoverformat=".1%")
     if table["shown_error"].isna().all():
         figure.update_yaxes(range=[0, 1.05])
@@ -170,7 +172,7 @@ def _error_bars(rows: pd.DataFrame, x: str, theme: ThemeName) -> go.Scatter:
     )
 
 
-def _knee(knee: pd.DataFrame, x: str) -> go.Scatter:
+def _knee(knee: pd.DataFrame, x: str, cheapest: float) -> go.Scatter:
     number = int(knee["number"].iloc[0])
     return go.Scatter(
         x=knee[x].tolist(),
@@ -178,8 +180,9 @@ def _knee(knee: pd.DataFrame, x: str) -> go.Scatter:
         mode="markers+text",
         name="knee",
         text=[f"<b>knee</b>, trial {number}"],
-        # Below and left of a front point nothing lies: it would dominate the point.
-        textposition="bottom left",
+        # Below and left of a front point nothing lies: it would dominate the point. At the edge
+        # of the figure there is no room for words.
+        textposition="top right" if knee[x].iloc[0] <= cheapest else "bottom left",
         hoverinfo="skip",
         customdata=[number],
         marker={

@@ -108,8 +108,9 @@ class _Data:
 def _data(
     trials: pd.DataFrame, choices: pd.DataFrame, cost: str, by: str, seed: int
 ) -> _Data | None:
-    complete = trials[(trials["state"] == "complete") & trials["error"].notna()]
-    joined = complete[["number", "error", cost]].merge(choices, on="number", suffixes=("", "."))
+    is_known = (trials["state"] == "complete") & trials["error"].notna()
+    joined = trials[["number", "error", cost]][is_known]
+    joined = joined.merge(choices, on="number", suffixes=("", "."))
     if len(joined) > MAX_TRIALS:
         joined = joined.sample(MAX_TRIALS, random_state=seed)
     names = [name for name in choices.columns if name != "number"]

@@ -39,7 +39,8 @@ def gaps_table(
     Columns: ``number``, ``error``, the costs, ``gap``, ``is_front``, ``beaten_by`` (the front
     trial that the gap is measured to; -1 on the front).
     """
-    complete = trials[(trials["state"] == "complete") & trials["error"].notna()]
+    complete = trials[["number", "state", "error", *COSTS]]
+    complete = complete[(complete["state"] == "complete") & complete["error"].notna()]
     if complete.empty:
         return pd.DataFrame(columns=GAP_COLUMNS)
     points = objective_points(complete, objectives)

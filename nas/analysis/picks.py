@@ -58,7 +58,8 @@ def _numbered(trials: pd.DataFrame, number: int) -> int:
 
 
 def _within(trials: pd.DataFrame, objectives: Sequence[str], words: str) -> int:
-    within = trials[(trials["state"] == "complete") & trials["error"].notna()]
+    within = trials[["number", "state", "error", *COSTS]]
+    within = within[(within["state"] == "complete") & within["error"].notna()]
     if within.empty:
         raise ValueError(f"cannot pick {words}: {_nothing(trials)}")
     for part in words.split(","):

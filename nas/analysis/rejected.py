@@ -1,4 +1,4 @@
-"""The last proposals of a run that were rejected, each in full: what it was, and why.
+"""Proposals of a run that were rejected: the last ones in full, and reasons in words.
 
 A proposal that is rejected costs no training and has no trial number. Left out: how many there
 were of each kind (:func:`nas.analysis.tables.rejections_table`).
@@ -6,17 +6,37 @@ were of each kind (:func:`nas.analysis.tables.rejections_table`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from nas.cost import COSTS, count_cost
+from nas.cost import COST_LABELS, COSTS, count_cost, describe_cost
 from nas.records import Run
 from nas.space import SearchSpace
 from nas.task import Task
 
 COLUMNS = ["before", "kind", "reason", "trial", "cells", *COSTS, "fingerprint"]
+
+REPEAT, MISFIT = "repeat", "does not fit"
+"""Kinds of rejections as runs record them, beside the names of costs."""
+
+
+def reason_words(kind: str, budgets: Mapping[str, float] | None = None) -> str:
+    """A kind of rejections in words, with its limit where ``budgets`` has it.
+
+    Older runs recorded words in place of a kind; those are given back as they are.
+    """
+    if kind == REPEAT:
+        return "a network that was proposed before"
+    if kind == MISFIT:
+        return "a network that does not fit the images"
+    if kind not in COST_LABELS:
+        return kind
+    limit = (budgets or {}).get(kind)
+    amount = COST_LABELS[kind] if limit is None else describe_cost(kind, limit)
+    return f"over the budget of {amount}"
 
 
 def rejected_table(run: Run) -> pd.DataFrame:

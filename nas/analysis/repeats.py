@@ -55,7 +55,7 @@ def error_bars_table(runs: Mapping[str, pd.DataFrame], name: str) -> pd.DataFram
     """
     repeats = repeats_table(runs).set_index("fingerprint")[["seeds", "mean", "low", "high"]]
     trials = runs[name]
-    complete = trials.loc[trials["state"] == "complete", ["number", "proxy_fingerprint"]]
+    complete = trials[["number", "proxy_fingerprint"]][trials["state"] == "complete"]
     table = complete.join(repeats, on="proxy_fingerprint", how="inner")
     return table.drop(columns="proxy_fingerprint").reset_index(drop=True)
 
@@ -65,27 +65,29 @@ def noise_table(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Columns: ``networks``, ``trainings``, ``sd``, ``low``, ``high`` (95 % by the chi-squared law).
     """
-    from scipy.stats import chi2
+    from scipy.special import chdtri  # scipy.stats takes a second to import
 
     trainings = _repeated(runs)
     if trainings.empty:
         return pd.DataFrame(columns=NOISE_COLUMNS)
     sd, freedom = _pooled(trainings)
     tail = (1 - CONFIDENCE) / 2
-    low, high = (sd * np.sqrt(freedom / chi2.ppf(share, freedom)) for share in (1 - tail, tail))
+    # chdtri is the chi-squared value that is exceeded with that probability.
+    low, high = (sd * np.sqrt(freedom / chdtri(freedom, above)) for above in (tail, 1 - tail))
     networks = trainings["proxy_fingerprint"].nunique()
     return pd.DataFrame([(networks, len(trainings), sd, low, high)], columns=NOISE_COLUMNS)
 
 
 def _repeated(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row a training of the networks that have several, in order; equal seeds count once."""
-    columns = ["proxy_fingerprint", "run", "number", "seed", "error"]
+    columns = ["proxy_fingerprint", "number", "seed", "error"]
     parts = []
     for name, trials in runs.items():
         kept = (trials["state"] == "complete") & ~trials["reused"].astype(bool)
-        parts.append(trials[kept & trials["error"].notna()].assign(run=name)[columns])
+        # Columns before rows: a large run's descriptions would be copied too.
+        parts.append(trials[columns][kept & trials["error"].notna()].assign(run=name))
     if not parts:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=[*columns, "run"])
     trainings = pd.concat(parts, ignore_index=True).drop_duplicates(["proxy_fingerprint", "seed"])
     return trainings[trainings.duplicated("proxy_fingerprint", keep=False)]
 
@@ -100,7 +102,7 @@ def _pooled(trainings: pd.DataFrame) -> tuple[float, int]:
 
 def _half_width(trainings: pd.DataFrame) -> float:
     """Half the interval of a single training, by Student's t."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
     sd, freedom = _pooled(trainings)
-    return float(t.ppf(1 - (1 - CONFIDENCE) / 2, freedom) * sd)
+    return float(stdtrit(freedom, 1 - (1 - CONFIDENCE) / 2) * sd)

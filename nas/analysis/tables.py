@@ -48,9 +48,10 @@ def front_table(trials: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame
     """
     points = objective_points(trials, objectives)
     knee = knee_index(points, cost_axes(objectives))
-    table = trials.assign(is_knee=np.arange(len(trials)) == (-1 if knee is None else knee))
-    columns = ["number", "is_knee", "error", *_SHOWN, "seed", "fingerprint"]
-    table = table.loc[nondominated(points), columns]
+    # Columns before rows, here and below: a large run's descriptions would be copied too.
+    table = trials[["number", "error", *_SHOWN, "seed", "fingerprint"]].copy()
+    table.insert(1, "is_knee", np.arange(len(trials)) == (-1 if knee is None else knee))
+    table = table[nondominated(points)]
     order = [name for name in objectives if name != "error"] + ["error", "number"]
     return table.sort_values(order).reset_index(drop=True)
 
@@ -169,7 +170,9 @@ def hypervolume_table(
     Columns: ``trials`` (ended so far), ``number``, ``finished``, ``device_seconds`` (training so
     far, summed over devices), ``hypervolume`` (in decades of cost where ``log_costs``).
     """
-    ended = trials[trials["state"] != "running"].sort_values(["finished", "number"])
+    columns = ["number", "state", "finished", "train_seconds", *objectives]
+    ended = trials[list(dict.fromkeys(columns))]
+    ended = ended[ended["state"] != "running"].sort_values(["finished", "number"])
     axes = cost_axes(objectives) if log_costs else ()
     volumes = hypervolume_history(objective_points(ended, objectives), reference, log_axes=axes)
     return pd.DataFrame(
@@ -217,6 +220,7 @@ def spend_table(trials: pd.DataFrame) -> pd.DataFrame:
     Columns: ``state``, ``trials``, ``reused`` (results from the cache, trained before),
     ``epochs``, ``train_seconds``, ``share`` (of the seconds; 0 where nothing was trained).
     """
+    trials = trials[["state", "reused", "epochs", "train_seconds"]]
     total = float(trials["train_seconds"].sum())
     rows = []
     for state in ("complete", "pruned", "failed", "running", "total"):

@@ -54,9 +54,7 @@ def confirm(  # noqa: PLR0913 - one parameter an option
     ] = None,
     seeds: Annotated[
         int | None,
-        whole(
-            1, 1_000, help="Trainings of each; others with --resume. Default: 3.", panel=BUDGET
-        ),
+        whole(1, 1_000, help="Trainings of each; others with --resume. Default: 3.", panel=BUDGET),
     ] = None,
     epochs: Annotated[
         int | None, whole(1, 10_000, help="Of each training. Default: 10.", panel=BUDGET)

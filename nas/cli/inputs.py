@@ -110,6 +110,7 @@ def find_run(what: str, *, wanted_by: str | None = None) -> Run | None:
     Raises:
         ValueError: a run is wanted and there is none, or it cannot be read.
     """
+    from nas.cli.reading import reading_line
     from nas.presets import PRESETS
     from nas.records import RESULTS, open_run
     from nas.records.stored import DATABASE
@@ -122,7 +123,7 @@ def find_run(what: str, *, wanted_by: str | None = None) -> Run | None:
         if kind:
             raise ValueError(f"{wanted_by} is for runs, and {what} is {kind}")
     if wanted_by is not None or (is_run and what not in PRESETS):
-        return open_run(what)
+        return open_run(what, progress=reading_line())
     return None
 
 

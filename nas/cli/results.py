@@ -160,6 +160,7 @@ def write(
     With --figure, figures alone: front.svg draws the front, and needs no browser either.
     """
     from nas.cli.console import print_text
+    from nas.cli.reading import reading_line
     from nas.records import open_run
     from nas.report import figure_name, write_figure, write_report
 
@@ -167,7 +168,7 @@ def write(
         figure_name(path)
     if out is not None and out.suffix.lower() not in (".html", ".htm") and not out.is_dir():
         raise ValueError(f"--out must end in .html, not {str(out)!r}: a report is an HTML file")
-    opened = [open_run(run) for run in runs]
+    opened = [open_run(run, progress=reading_line()) for run in runs]
     for path in figure or ():
         print_text(f"wrote {write_figure(opened, path)}")
     if out is not None or not figure:

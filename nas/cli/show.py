@@ -154,7 +154,7 @@ def print_run(run: Run) -> None:
     if data["rejections"]:
         print_text()
         whole = command("show", run_word(run), "--rejections")
-        print_counts(data["rejections"], len(run.rejections.last), whole)
+        print_counts(data["rejections"], data["budgets"], len(run.rejections.last), whole)
     print_commands("Next", next_commands(run))
 
 

@@ -6,33 +6,22 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from nas.cost import COST_LABELS
-
 if TYPE_CHECKING:
     from nas.records import Run
 
-REPEAT, MISFIT = "repeat", "does not fit"
-"""Kinds of rejections as runs record them, beside the names of costs."""
 
-
-def reason_words(kind: str) -> str:
-    """A kind of rejections in words; older runs recorded the words."""
-    if kind == REPEAT:
-        return "a network that was proposed before"
-    if kind == MISFIT:
-        return "a network that does not fit the images"
-    return f"over the budget of {COST_LABELS[kind]}" if kind in COST_LABELS else kind
-
-
-def print_counts(counts: Mapping[str, int], kept: int, command: str) -> None:
+def print_counts(
+    counts: Mapping[str, int], budgets: Mapping[str, float], kept: int, command: str
+) -> None:
     """How many were rejected for what; ``command`` shows those ``kept`` in full."""
+    from nas.analysis.rejected import reason_words
     from nas.analysis.tables import rejections_table
     from nas.cli.console import print_table, print_text
 
     rows = rejections_table(counts).to_dict("records")
     print_table(
         (">proposals", "rejected without training, because"),
-        [(f"{row['proposals']:,}", reason_words(str(row["reason"]))) for row in rows],
+        [(f"{row['proposals']:,}", reason_words(str(row["reason"]), budgets)) for row in rows],
     )
     if kept:
         print_text("The last one in full:" if kept == 1 else f"The last {kept} in full:")
@@ -89,6 +78,8 @@ def print_rejections(data: Mapping[str, Any], before: int | None = None) -> None
 
 
 def _reason(row: Mapping[str, Any]) -> str:
+    from nas.analysis.rejected import REPEAT
+
     is_known = row["kind"] == REPEAT and not math.isnan(row["trial"])
     return f"the same network as trial {row['trial']}" if is_known else str(row["reason"])
 

@@ -39,10 +39,11 @@ def show_scores(space: SearchSpace, what: str, *, as_json: bool) -> None:
     """
     from nas.analysis.score_table import score_table
     from nas.cli.console import print_json
+    from nas.cli.reading import reading_line
     from nas.records import open_run
     from nas.zero_cost import SCORES
 
-    run = open_run(what)
+    run = open_run(what, progress=reading_line())
     _check_space(run, space)
     networks, reasons = _scored(run)
     found = score_table(networks, tuple(SCORES))

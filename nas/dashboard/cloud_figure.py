@@ -61,7 +61,7 @@ def dressed(
     ``place`` is where the chosen trial is, which may be thinned out; without one it is looked for.
     """
     traces = figure["data"] if brushed is None else [_faded(t, brushed) for t in figure["data"]]
-    meta = {**figure["layout"]["meta"], "budget": budget}
+    meta = {**figure["layout"]["meta"], "budget": budget, "trial": chosen}
     ink = THEMES[theme].accent
     layout = {
         **figure["layout"],
@@ -82,13 +82,23 @@ def drawn_words(of: int, shown: int) -> str:
 
 
 def default_budget(front: pd.DataFrame, x: str) -> int | None:
-    """Where the line stands before anybody has moved it: just right of the knee."""
-    knee = front.loc[front["is_knee"], x]
-    if knee.empty:
+    """Where the line stands before anybody has moved it: well off the knee, before the next.
+
+    A line that stood close to a mark would cover it. The budget has as few digits as that allows.
+    """
+    found = front.loc[front["is_knee"], x]
+    if found.empty:
         return None
-    cost = float(knee.iloc[0]) * 1.02
-    step = 10 ** max(0, math.floor(math.log10(max(cost, 1))) - 1)
-    return int(math.ceil(cost / step) * step)
+    knee = int(found.iloc[0])
+    dearer = front.loc[front[x] > knee, x]
+    limit = min(float(dearer.min()) if len(dearer) else math.inf, knee * 1.5)
+    middle = math.sqrt(max(knee, 1) * limit)
+    for digits in (2, 3, 4):
+        step: int = 10 ** max(0, math.floor(math.log10(max(middle, 1))) - digits + 1)
+        budget = round(middle / step) * step
+        if knee < budget < limit:
+            return budget
+    return max(int(middle), knee)
 
 
 def _prepared(trace: dict[str, Any], counts: dict[Any, int]) -> dict[str, Any]:

@@ -72,7 +72,10 @@ def budget_panel(seen: Seen, budget: int | None) -> Component:
 
 
 def front_panel(seen: Seen, front: pd.DataFrame, picks: pd.DataFrame) -> Component:
-    """The front, the cheapest first, each a link that chooses the trial; picks are marked."""
+    """The front, the cheapest first, each a link that chooses the trial; picks are marked.
+
+    The page marks the chosen one itself (``markRow`` in ``assets/front.js``).
+    """
     if front.empty:
         return quiet("No trial is complete yet: there is nothing to pick from.")
     x, names = seen.state.x, _pick_names(picks)
@@ -87,7 +90,7 @@ def front_panel(seen: Seen, front: pd.DataFrame, picks: pd.DataFrame) -> Compone
                     html.Td(percent(row["error"]), className="n"),
                     html.Td(format_count(row[x]), className="n"),
                 ],
-                className="chosen" if row["number"] == seen.state.trial else "",
+                **data(number=row["number"]),
             )
         )
     heads = [

@@ -47,8 +47,11 @@ class Snapshot:
     """A run as it was when last read: frames that nobody may change.
 
     ``version`` changes when anything did, ``is_live`` says that a search is writing, ``error`` why
-    the run cannot be read just now, and ``loading`` that it has not been read yet.
+    the run cannot be read just now, and ``loading`` that it has not been read yet. ``read_seconds``
+    is what the reading took.
     """
+
+    read_seconds = 0.0
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class Snapshot:
         """The same frames under another version, with an error or without."""
         other = Snapshot(self.name, self.run, version, is_live=is_live, error=error)
         other.loading, other._computed = self.loading, self._computed
+        other.read_seconds = self.read_seconds
         other._lock = self._lock
         return other
 
@@ -174,19 +178,20 @@ class _Watched:
             stop.wait(max(seconds, time.monotonic() - begun))
 
     def _look(self) -> None:
+        begun = time.monotonic()
         driver = driver_of(self._run)
         mark = (_stats(self._run), driver)
         is_quiet = self._mark == mark and mark[0] is not None and self.snapshot.error is None
         if not is_quiet:
             run = self._run.refresh()
             if run.version != self._seen or self.snapshot.error is not None:
-                self._take(run, driver is not None)
+                self._take(run, driver is not None, begun)
             self._mark = mark
         is_live = driver is not None or time.monotonic() - self._changed < LIVE_SECONDS
         if is_live != self.snapshot.is_live:
             self.snapshot = self.snapshot.but(self._versions(), error=None, is_live=is_live)
 
-    def _take(self, run: Run, is_live: bool) -> None:
+    def _take(self, run: Run, is_live: bool, begun: float) -> None:
         fresh = Snapshot(self.name, run, self._versions(), is_live=is_live)
         # Read here, not in the request: whoever looks at the page finds the frames ready.
         _ = fresh.trials, fresh.curves, run.rejections, run.ended, run.given_up_seconds
@@ -195,6 +200,7 @@ class _Watched:
         if self._seen and run.version != self._seen:
             self._changed = time.monotonic()
             fresh.is_live = True
+        fresh.read_seconds = time.monotonic() - begun
         self._run, self._seen, self.snapshot = run, run.version, fresh
 
     def _fail(self, error: str) -> None:
@@ -273,8 +279,14 @@ class Source:
         return self._watched[name].snapshot.version
 
     def start(self) -> None:
-        """Look at the runs in threads from now on, until :meth:`stop`."""
+        """Look at the runs in threads from now on, until :meth:`stop`.
+
+        The first one, which a page opens with, is read at once: it may be there before the page.
+        """
         self._is_watching = True
+        for watched in list(self._watched.values())[:1]:
+            watched.asked = time.monotonic()
+            watched.watch(self._seconds, self._stop)
         if self._results is not None:
             self._thread = threading.Thread(target=self._find, name="runs", daemon=True)
             self._thread.start()

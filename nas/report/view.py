@@ -22,6 +22,7 @@ from nas.analysis.figures import (
 from nas.analysis.next_steps import Step, next_steps, show_line
 from nas.analysis.progress import pace_table
 from nas.analysis.progress_figures import pace_figure
+from nas.analysis.rejected import reason_words
 from nas.analysis.repeats import error_bars_table
 from nas.analysis.tables import (
     curves_table,
@@ -141,7 +142,7 @@ class _RunViewer:
             has_latency=bool(self.front["latency_ms"].notna().any()),
             details=self._details(detailed),
             spend=self._spend_rows(),
-            rejections=rejections_table(self.run.rejections.counts).to_dict("records"),
+            rejections=self._rejections(),
             last_rejections=self._last_rejections(),
             settings=settings_rows(self.run, self.task),
             documents=self._documents(),
@@ -238,6 +239,15 @@ class _RunViewer:
             }
             for row in spend_table(self.trials).to_dict("records")
             if row["trials"] or row["state"] == "total"
+        ]
+
+    def _rejections(self) -> list[Row]:
+        return [
+            {
+                "reason": reason_words(str(row["reason"]), self.settings.budgets),
+                "proposals": f"{row['proposals']:,}",
+            }
+            for row in rejections_table(self.run.rejections.counts).to_dict("records")
         ]
 
     def _last_rejections(self) -> list[Row]:

@@ -87,7 +87,7 @@ def warnings(run: Run, table: pd.DataFrame, front: pd.DataFrame) -> list[str]:
             f"All {run.rejections.total:,} proposals were rejected before training; "
             f"see the reasons below and widen the budgets or the space."
         )
-    if 0 < len(front) < 3:
+    if 0 < len(front) < 3 and len(run.settings.objectives) > 1:
         found.append(
             "With fewer than three networks a front has no bend: the knee is then the one with "
             "the smaller error."

@@ -29,10 +29,8 @@ def axis_place(page, name):
             const div = document.querySelector('#choices-parallel .js-plotly-plot');
             div.scrollIntoView({block: 'center', behavior: 'instant'});
             const place = div.layout.meta.axes.findIndex((axis) => axis.name === name);
-            // Plotly draws the axes after the lines.
-            const box = div.querySelectorAll('.axis-brushes')[place]?.getBoundingClientRect();
-            if (!box) return null;
-            return [box.x + box.width / 2, box.top, box.bottom];
+            const box = div.querySelectorAll('.axis .domain')[place].getBoundingClientRect();
+            return [box.right, box.top, box.bottom];
         }""",
         name,
     )
@@ -43,7 +41,8 @@ def test_a_brush_drawn_on_an_axis_goes_into_the_address_and_to_the_front(browser
         page = visit.page
         visit.drawn("#choices-parallel")
         assert not page.locator("#choices-parallel").get_by_text("WebGL is not supported").count()
-        visit.until("document.querySelectorAll('#choices-parallel .axis-brushes').length > 2")
+        # What takes the mouse is drawn last, after the lines and the axes.
+        visit.until("document.querySelectorAll('#choices-parallel .axis-brush').length === 4")
         x, top, bottom = axis_place(page, "error")
         height = bottom - top
         page.mouse.move(x, bottom - 0.1 * height)
@@ -107,8 +106,7 @@ def test_it_fits_the_screen(browser, served, width, scheme):
 
 def test_a_reduction_chooses_its_trial(browser, served):
     with Visit(browser, served, "/choices") as visit:
-        visit.drawn("#choices-reductions")
-        number = visit.page.evaluate(
-            "document.querySelector('#choices-reductions .js-plotly-plot').data[1].customdata[0]"
-        )
+        marks = "document.querySelector('#choices-reductions .js-plotly-plot').data[1].customdata"
+        visit.until(f"{marks}.length")
+        number = visit.page.evaluate(f"{marks}[0]")
         visit.click_trial("#choices-reductions", number)

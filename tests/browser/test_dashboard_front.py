@@ -108,6 +108,24 @@ def test_dragging_the_budget_moves_the_pick(browser, served, run, front):
         visit.assert_quiet()
 
 
+def test_a_mark_under_the_line_is_hovered_and_clicked(browser, served, run, front):
+    knee = front[front["is_knee"]].iloc[0]
+    number, cost = int(knee["number"]), int(knee["macs"])
+    with Visit(browser, served, f"/front?budget={cost}&trial=3") as visit:
+        visit.drawn(FIGURE)
+        x, y = visit.place(FIGURE, number)
+        # The line, not the plot, takes the mouse there.
+        under = "document.elementFromPoint({}, {}).closest('.shapelayer') !== null"
+        visit.until(under.format(x, y))
+        visit.page.mouse.move(x + 1, y + 1)
+        visit.page.locator(f"{FIGURE} .hoverlayer").get_by_text(f"trial {number}").wait_for()
+        visit.page.mouse.move(x, y + 60)
+        visit.until(f"!document.querySelector('{FIGURE} .hoverlayer .hovertext')")
+        visit.click_trial(FIGURE, number)
+        assert f"budget={cost}" in visit.page.url
+        visit.assert_quiet()
+
+
 def drag(visit, start, end, down=0):
     """Drag the budget's line with the mouse, as a hand does, from one cost to another."""
     place = """cost => {

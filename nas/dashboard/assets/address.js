@@ -75,8 +75,20 @@
       if (isOpen) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    if (isOpen && link) document.title = `${link.textContent} - Pareto workbench`;
+    if (isOpen && link) {
+      document.title = `${link.textContent} - Pareto workbench`;
+      showInRow(link);
+    }
     return [`/${view}${search || ""}`, isOpen ? "to-view open" : "to-view"];
+  }
+
+  // On a phone the row of views is longer than the screen: the open one is brought into sight.
+  function showInRow(link) {
+    const row = link.parentElement;
+    const [outer, inner] = [row.getBoundingClientRect(), link.getBoundingClientRect()];
+    if (inner.left < outer.left || inner.right > outer.right) {
+      row.scrollLeft += inner.left - outer.left - (outer.width - inner.width) / 2;
+    }
   }
 
   /* ---- the theme: the reader's choice, or what the system says */

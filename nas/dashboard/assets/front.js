@@ -46,8 +46,12 @@
     const pairs = new URLSearchParams(location.search);
     const meta = figure.layout.meta || {};
     const budget = parseCount(pairs.get("budget") || "") || meta.budget;
-    const trial = pairs.get("trial");
-    const layout = { ...figure.layout, dragmode: coarse.matches ? false : "zoom" };
+    const trial = pairs.has("trial") ? Number(pairs.get("trial")) : null;
+    written = budget ? formatCount(budget) : "";
+    if (isDressed(figure, budget, trial)) return [none(), written, LABELS[meta.x] || ""];
+    const layout = {
+      ...figure.layout, dragmode: coarse.matches ? false : "zoom", meta: { ...meta, trial },
+    };
     if (budget && layout.shapes && layout.shapes.length) {
       const [line, ...others] = layout.shapes;
       const xanchor = budget < meta.middle ? "left" : "right";
@@ -56,13 +60,41 @@
       // A line that was dragged aslant or out of the plot is put straight again.
       layout.editrevision = `${fresh} ${(revision += 1)}`;
     }
-    const data = figure.data.map((trace) =>
-      trace.uid === CHOSEN
-        ? { ...trace, ...(trial === null ? { x: [], y: [] } : place(figure.data, Number(trial))) }
-        : trace,
-    );
-    written = budget ? formatCount(budget) : "";
+    const data = figure.data.map((trace) => {
+      if (trace.uid === CHOSEN) {
+        return { ...trace, ...(trial === null ? { x: [], y: [] } : place(figure.data, trial)) };
+      }
+      // On a phone there is no room for the trial's number, which the table beside it has.
+      return trace.uid === "knee" && isNarrow() ? { ...trace, text: ["<b>knee</b>"] } : trace;
+    });
     return [{ ...figure, data, layout }, written, LABELS[meta.x] || ""];
+  }
+
+  /* Whether the server has drawn it as the address says: drawing a large cloud again takes long. */
+  function isDressed({ layout }, budget, trial) {
+    const line = layout.shapes && layout.shapes[0];
+    const isInPlace = budget ? line && line.x0 === budget && line.x1 === budget : !line;
+    return isInPlace && layout.meta.trial === trial && !coarse.matches && !isNarrow();
+  }
+
+  const isNarrow = () => window.innerWidth < 600; // as in nas.css
+
+  /* All of the address but the trial: what the links in the rows of the front carry on. */
+  function watchOthers(search, others) {
+    const pairs = new URLSearchParams(search || "");
+    pairs.delete("trial");
+    return pairs.toString() === others ? none() : pairs.toString();
+  }
+
+  function markRow(search) {
+    const trial = new URLSearchParams(search || "").get("trial");
+    // The rows themselves may be drawn only after this.
+    requestAnimationFrame(() => {
+      for (const row of document.querySelectorAll("#front-rows tr[data-number]")) {
+        row.classList.toggle("chosen", row.dataset.number === trial);
+      }
+    });
+    return trial;
   }
 
   function moveBudget(relayout) {
@@ -81,5 +113,66 @@
     if (value !== null && text !== written) nas.navigate({ budget: value }, true);
   }
 
-  Object.assign(nas, { dressFront, moveBudget, typeBudget, formatCount });
+  /* ---- marks under the line: what takes the mouse there is the line, so the page looks itself */
+
+  const REACH = 9; // pixels around a mark in which it is meant
+
+  function markAt(graph, event) {
+    const { _fullLayout: full, _fullData: traces } = graph;
+    const box = graph.getBoundingClientRect();
+    const x = event.clientX - box.left - full._size.l;
+    const y = event.clientY - box.top - full._size.t;
+    let best = null;
+    let least = REACH;
+    traces.forEach((trace, curveNumber) => {
+      if (trace.visible !== true || trace.hoverinfo === "skip" || !trace.customdata) return;
+      for (let pointNumber = 0; pointNumber < trace.x.length; pointNumber += 1) {
+        const dx = full.xaxis.d2p(trace.x[pointNumber]) - x;
+        if (Math.abs(dx) > least) continue;
+        const away = Math.hypot(dx, full.yaxis.d2p(trace.y[pointNumber]) - y);
+        if (away <= least) {
+          least = away;
+          best = { curveNumber, pointNumber, customdata: trace.customdata[pointNumber] };
+        }
+      }
+    });
+    return best;
+  }
+
+  function lineUnder(event) {
+    const path = event.target.closest && event.target.closest("#front-figure .shapelayer");
+    return path ? path.closest(".js-plotly-plot") : null;
+  }
+
+  let pressed = null;
+  let isHovered = false;
+  document.addEventListener("mousedown", (event) => {
+    const graph = lineUnder(event);
+    pressed = graph && { x: event.clientX, y: event.clientY };
+  }, true);
+
+  document.addEventListener("mouseup", (event) => {
+    const from = pressed;
+    pressed = null;
+    if (!from || Math.hypot(event.clientX - from.x, event.clientY - from.y) > 3) return;
+    const graph = document.querySelector("#front-figure .js-plotly-plot");
+    const mark = graph && markAt(graph, event);
+    if (mark) nas.chooseTrial({ points: [mark] });
+  }, true);
+
+  document.addEventListener("mousemove", (event) => {
+    const graph = pressed ? null : lineUnder(event);
+    const mark = graph && markAt(graph, event);
+    if (mark) {
+      const { curveNumber, pointNumber } = mark;
+      window.Plotly.Fx.hover(graph, [{ curveNumber, pointNumber }]);
+      isHovered = true;
+    } else if (isHovered) {
+      const left = document.querySelector("#front-figure .js-plotly-plot");
+      if (left) window.Plotly.Fx.unhover(left);
+      isHovered = false;
+    }
+  });
+
+  Object.assign(nas, { dressFront, moveBudget, typeBudget, formatCount, watchOthers, markRow });
 })();

@@ -8,20 +8,35 @@
     encodeURIComponent(text).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`);
   let about = null;
   let grid = null;
+  let isMissed = false;
+
+  function gridThere() {
+    try {
+      const api = window.dash_ag_grid.getApi("trials-grid");
+      return api.isDestroyed() ? null : api;
+    } catch {
+      return null; /* its script, or the grid itself, is not there yet */
+    }
+  }
 
   /* Where other rows are meant, the grid begins at the top; where they only grew, it stays. A grid
-     without rows has none to refresh, and would never ask again. A new grid asks by itself. */
+     without rows has none to refresh, and would never ask again. A new grid asks by itself, but
+     perhaps before what was new while it was made. */
   function readAnew(now) {
-    const api = window.dash_ag_grid && window.dash_ag_grid.getApi("trials-grid");
-    if (!api || api.isDestroyed()) return none();
+    const api = gridThere();
+    if (!api) {
+      isMissed = true;
+      return none();
+    }
     const text = JSON.stringify(now);
     const isNew = api !== grid;
     const isOther = !isNew && text !== about;
-    [grid, about] = [api, text];
+    const isLate = !isNew || isMissed;
+    [grid, about, isMissed] = [api, text, false];
     if (isOther || api.getDisplayedRowCount() === 0) {
       api.purgeInfiniteCache();
       if (api.getDisplayedRowCount() > 0) api.ensureIndexVisible(0, "top");
-    } else if (!isNew) api.refreshInfiniteCache();
+    } else if (isLate) api.refreshInfiniteCache();
     return none();
   }
 

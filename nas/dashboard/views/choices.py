@@ -36,7 +36,6 @@ from nas.dashboard.seen import LOOK, Seen, see
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import VIEWS, declare, read_state
 from nas.dashboard.state import State as Address
-from nas.dashboard.strict_plotly import serve_strict_plotly
 from nas.dashboard.views.front import front, standings
 from nas.quantities import format_count
 
@@ -199,7 +198,6 @@ def _parallel_card() -> Component:
 def register(app: Dash, source: Source) -> None:
     """Add the view's callbacks."""
     importances = Importances()
-    serve_strict_plotly(app.server)
     bind_parameter(app, "choices-importance-by", "importance", "kind")
     watch(app, "choices-about", ("run", "axes"))
     select_on_click(app, "choices-reductions")

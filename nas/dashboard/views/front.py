@@ -50,6 +50,8 @@ def layout(state: Address) -> Component:
         [
             dcc.Store(id="front-about"),
             dcc.Store(id="front-fresh"),
+            dcc.Store(id="front-others"),
+            dcc.Store(id="front-marked"),
             html.Div(
                 [
                     html.Section(
@@ -152,12 +154,24 @@ def register(app: Dash, source: Source) -> None:
         words = drawn_words(len(snapshot.trials), len(_thinned(snapshot, state.x)))
         return figure, words, snapshot.version
 
-    @app.callback(Output("front-pick", "children"), Output("front-rows", "children"), *LOOK)
+    @app.callback(Output("front-pick", "children"), *LOOK)
     def pick(pathname: object, search: object, version: object, theme: object) -> Any:
         seen = see(source, "front", pathname, search, theme)
-        budget = budget_of(seen.snapshot, seen.state)
-        snapshot = seen.snapshot
-        return budget_panel(seen, budget), front_panel(seen, front(snapshot), picks(snapshot))
+        return budget_panel(seen, budget_of(seen.snapshot, seen.state))
+
+    @app.callback(
+        Output("front-rows", "children"),
+        Input("front-others", "data"),
+        Input("version", "data"),
+        Input("theme", "data"),
+        State("address", "pathname"),
+        State("address", "search"),
+    )
+    def list_front(
+        others: object, version: object, theme: object, path: object, search: object
+    ) -> Any:
+        seen = see(source, "front", path, search, theme)
+        return front_panel(seen, front(seen.snapshot), picks(seen.snapshot))
 
     @app.callback(
         Output("front-chosen", "children"),
@@ -182,6 +196,19 @@ def _register_page_moves(app: Dash) -> None:
         Input("front-fresh", "data"),
         State("front-figure", "figure"),
         prevent_initial_call=True,
+    )
+    # The rows of a long front take the page longer than all else: a click only marks one of them.
+    app.clientside_callback(
+        ClientsideFunction("nas", "watchOthers"),
+        Output("front-others", "data"),
+        Input("address", "search"),
+        State("front-others", "data"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("nas", "markRow"),
+        Output("front-marked", "data"),
+        Input("address", "search"),
+        Input("front-rows", "children"),
     )
     app.clientside_callback(
         ClientsideFunction("nas", "moveBudget"),

@@ -20,8 +20,9 @@ from nas.analysis.progress_figures import (
     history_figure,
     pace_figure,
 )
+from nas.analysis.rejected import reason_words
 from nas.analysis.tables import hypervolume_table, progress_table, rejections_table, spend_table
-from nas.cost import COST_LABELS, describe_cost, format_cost
+from nas.cost import describe_cost
 from nas.dashboard.address import bind_parameter, select_on_click
 from nas.dashboard.blocks import (
     Child,
@@ -382,7 +383,7 @@ def rejections_part(
     most = int(table["proposals"].max())
     rows = [
         (
-            rejection_words(str(row["reason"]), settings),
+            reason_words(str(row["reason"]), settings.budgets),
             f"{row['proposals']:,}",
             meter(row["proposals"] / most, str(row["reason"]), "plain"),
         )
@@ -401,19 +402,6 @@ def rejections_part(
             )
         )
     return html.Div(parts)
-
-
-def rejection_words(reason: str, settings: RunSettings) -> str:
-    """A recorded reason in words for people."""
-    if reason in COST_LABELS:
-        budget = settings.budgets.get(reason)
-        limit = "" if budget is None else f" of {format_cost(reason, budget)}"
-        return f"over the budget{limit} for {COST_LABELS[reason]}"
-    known = {
-        "repeat": "the same network was proposed before",
-        "does not fit": "too deep for the image: a map would become too small",
-    }
-    return known.get(reason, reason)
 
 
 def _nothing(words: str) -> dict[str, Any]:

@@ -265,7 +265,8 @@ class Model:
         samples[:, :, objectives.known] = costs
         for place, index in enumerate(objectives.unknown):
             z = QUANTILES if place == 0 else self._generator.permutation(QUANTILES)
-            spread = width * np.sqrt(predictions[place].variance)
+            # A trial's value counts as measured, its luck included.
+            spread = width * np.sqrt(predictions[place].measured_variance)
             drawn = predictions[place].mean + z[:, None] * spread
             samples[:, :, index] = self._warps[place].backward(drawn)
         return samples

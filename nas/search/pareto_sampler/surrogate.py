@@ -25,6 +25,12 @@ FITTED = 250
 USED = 500
 LEAST_NOISE = 1e-4
 
+SHIFT = 4.0
+"""How far below the best value the logarithm's zero lies, in distances from it to the median.
+
+Nearer, the noise of the best few would be stretched until it hid what they have in common.
+"""
+
 _ROOT5 = math.sqrt(5.0)
 
 
@@ -41,7 +47,7 @@ class Warp:
         self._is_log = False
         low, middle = float(values.min()), float(np.median(values))
         if middle > low:
-            shift = low - 0.5 * (middle - low)
+            shift = low - SHIFT * (middle - low)
             logged = np.log(values - shift)
             self._is_log = abs(_skew(logged)) < abs(_skew(values))
             self._shift = shift
@@ -185,8 +191,8 @@ class Process:
         self._settings = settings
         self._known = self._prepared(self._points)
         covariance = self._covariance(self._known, self._known)
-        self._own = math.exp(settings.noise)
-        covariance[np.diag_indices(len(values))] += self._own + noise
+        self.noise = math.exp(settings.noise)
+        covariance[np.diag_indices(len(values))] += self.noise + noise
         self._factor = _cholesky(covariance)
         self._alpha = cho_solve((self._factor, True), values, check_finite=False)
 
@@ -226,6 +232,11 @@ class Prediction:
         self._process, self._prepared, self._half = process, prepared, half
         self.mean, self.variance = mean, variance
 
+    @property
+    def measured_variance(self) -> Matrix:
+        """Variances of what a measurement would give: with its noise."""
+        return self.variance + self._process.noise
+
     def take(self, kept: NDArray[np.int64]) -> Prediction:
         """The posterior of a part of the pool."""
         near, linear = self._prepared
@@ -239,7 +250,7 @@ class Prediction:
         near, linear = self._prepared
         one = (near[index : index + 1], linear[index : index + 1])
         left = self._process._covariance(one, self._prepared)[0] - self._half[:, index] @ self._half
-        row = left / math.sqrt(self.variance[index] + self._process._own)
+        row = left / math.sqrt(self.variance[index] + self._process.noise)
         self._half = np.concatenate([self._half, row[None]])
         self.variance = np.maximum(self.variance - row**2, 1e-9)
 
