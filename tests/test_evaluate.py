@@ -195,8 +195,8 @@ def test_turns_are_slices_and_give_the_same_as_going_on(monkeypatch: pytest.Monk
     finish(whole)
     monkeypatch.setattr(evaluate, "SLICE_STEPS", 2)
     sliced = evaluation_of()
-    # An epoch has three steps: one turn ends within it and another with the rung.
-    assert [turned(sliced)[1] for _ in range(2)] == [2, 2]
+    # An epoch has three steps: one turn ends within it, one with it and another with the rung.
+    assert [turned(sliced)[1] for _ in range(2)] == [3, 3]
     sliced.turn()
     sliced.advance()  # both ways may be mixed, even within a rung
     assert sliced.done
