@@ -18,6 +18,18 @@ from test_dashboard_command import Started
 README = Path(__file__).parent.parent / "README.md"
 FEWER = {
     "search": ["--trials", "2", "--epochs", "1", "--images", "256", "--max-macs", "4M"],
+    "confirm": [
+        "--top",
+        "1",
+        "--seeds",
+        "1",
+        "--controls",
+        "0",
+        "--landmarks",
+        "none",
+        "--epochs",
+        "1",
+    ],
     "train": ["--epochs", "1"],
 }
 
@@ -32,8 +44,8 @@ def test_the_commands_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     lines = console_lines()
     assert {line[1] for line in lines} == {
-        "spaces", "search", "show", "dashboard", "report", "train", "export", "cost", "runs",
-        "doctor",
+        "spaces", "search", "show", "dashboard", "report", "confirm", "train", "export", "cost",
+        "runs", "doctor",
     }  # fmt: skip
     for _, *words in lines:
         if words[0] == "dashboard":  # serves until it is interrupted
