@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import re
 import subprocess
 import sys
@@ -444,7 +445,8 @@ def test_the_reference_has_names_and_units(stopped: Path) -> None:
 
 
 def test_trials_that_tie_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    costs = {"macs": 10**6, "params": 10**4, "activation_bytes": 4096, "origin": "random"}
+    costs = {"macs": 10**6, "params": 10**4, "activation_bytes": 4096, "latency_ms": math.nan}
+    costs["origin"] = "random"
     front = [{"number": n, "error": e, **costs} for n, e in ((31, 0.2), (40, 0.2), (52, 0.2))]
     print_front({"front": front, "picks": {"knee": 31}})
     out = " ".join(capsys.readouterr().out.split())

@@ -110,3 +110,10 @@ def test_nothing_is_near_no_front():
     ):
         assert table.empty
         assert "number" in table
+
+
+def test_latencies_are_objectives_like_others():
+    objectives = ("error", "latency_ms")
+    trials = TRIALS.assign(latency_ms=TRIALS["macs"] / M)
+    found = gaps_table(trials, objectives)
+    assert found.set_index("number").loc[0, "gap"] == pytest.approx(0.5)

@@ -39,7 +39,7 @@ def gaps_table(
     Columns: ``number``, ``error``, the costs, ``gap``, ``is_front``, ``beaten_by`` (the front
     trial that the gap is measured to; -1 on the front).
     """
-    complete = trials[["number", "state", "error", *COSTS]]
+    complete = trials[list(dict.fromkeys(["number", "state", "error", *COSTS, *objectives]))]
     complete = complete[(complete["state"] == "complete") & complete["error"].notna()]
     if complete.empty:
         return pd.DataFrame(columns=GAP_COLUMNS)

@@ -58,7 +58,7 @@ def _numbered(trials: pd.DataFrame, number: int) -> int:
 
 
 def _within(trials: pd.DataFrame, objectives: Sequence[str], words: str) -> int:
-    within = trials[["number", "state", "error", *COSTS]]
+    within = trials[["number", "state", "error", *SEARCHED_COSTS]]
     within = within[(within["state"] == "complete") & within["error"].notna()]
     if within.empty:
         raise ValueError(f"cannot pick {words}: {_nothing(trials)}")

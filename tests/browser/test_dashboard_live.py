@@ -265,7 +265,7 @@ def test_the_page_exports_into_the_runs_directory(browser, tmp_path):
         assert f"--out {out}" in shown
         listed = visit.page.locator(".export li").all_inner_texts()
         assert sorted(listed) == sorted(
-            str(path) for path in out.iterdir() if path.name != "export.json"
+            str(path) for path in out.iterdir() if path.name not in ("export.json", "MODEL_CARD.md")
         )
         assert all(
             path.is_relative_to(run.path / "exports") for path in set(tmp_path.rglob("*")) - before
