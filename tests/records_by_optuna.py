@@ -59,6 +59,8 @@ def _trial(run: Run, trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
         "finished": trial.datetime_complete,
         "reason": reason,
         "origin": known.get("origin", ""),
+        "expected_share": known.get("expected_share"),
+        "latency_ms": known.get("costs", {}).get("latency_ms"),
         "reused": result.get("reused", False),
         "architecture": known.get("architecture", ""),
     }

@@ -630,7 +630,7 @@ def test_a_seed_over_the_budget_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_space_that_fits_nowhere(tmp_path: Path) -> None:
-    pixels = task().model_copy(update={"target": Target(image=Shape(1, 1, 1), classes=10)})
+    pixels = task(width=0.5).model_copy(update={"target": Target(image=Shape(1, 1, 1), classes=10)})
     with pytest.raises(ValueError, match="no network of space 'tiny' fits the task: of 100 drawn"):
         run_search(TINY, pixels, name="r", results=tmp_path, executor=ScriptedExecutor(trained))
     assert list(tmp_path.iterdir()) == []
