@@ -70,7 +70,7 @@ def test_stopped_trials_are_hollow_and_legible_in_both_themes():
         hollow = [
             node
             for node in svg.iter(f"{SPACE}path")
-            if node.get("fill") == "none" and re.match(r"M[\d. ]+a3\.5 ", node.get("d", ""))
+            if node.get("fill") == "none" and re.match(r"M[\d. ]+a4 4 ", node.get("d", ""))
         ]
         assert hollow, theme
         assert all(float(node.get("stroke-width")) >= 1.5 for node in hollow)
