@@ -21,7 +21,7 @@ Makes the run (benchmarks/make_large_study.py) unless it is there. Parts, each m
 
 The server is ``nas dashboard`` in a process of its own, the browser is Chromium without a screen,
 which draws WebGL by the processor: with a graphics card drawing is faster. Times are taken in the
-page, two frames after what is waited for is in it.
+page, a frame after what is waited for is in it.
 """
 
 from __future__ import annotations

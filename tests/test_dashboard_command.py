@@ -38,6 +38,8 @@ class Started:
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "COLUMNS": "200"},
+            # A shell that started the tests in the background has had Ctrl-C ignored for them all.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )  # fmt: skip
         self.lines = []
         for line in self.process.stdout:

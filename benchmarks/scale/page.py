@@ -1,7 +1,7 @@
 """A page of the dashboard in Chromium that takes its own times: when something is on the screen.
 
 A script that is there before the page's own looks at each frame whether what is waited for is in
-the page, and takes the time two frames later: then it has been painted. Times are milliseconds
+the page, and takes the time a frame later: then it has been painted. Times are milliseconds
 since the epoch, so that those of other processes on the machine compare.
 """
 

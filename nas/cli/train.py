@@ -11,7 +11,6 @@ from nas.cli.options import Device, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
-    from nas.task import Recipe
     from nas.training.report import TrainingReport
     from nas.training.telling import Progress
 
@@ -112,6 +111,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     On several GPUs: torchrun --nproc-per-node 2 -m nas train ...
     """
     from nas.cli.console import note
+    from nas.cli.inputs import find_recipe
     from nas.latency.solitude import training
     from nas.search.workers import resolve_device
     from nas.training.full import FullSettings, train_architecture
@@ -120,7 +120,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     subject = _find(what, pick, data, out)
     settings = FullSettings(
         data=subject.data,
-        recipe=_find_recipe(recipe),
+        recipe=find_recipe(recipe),
         epochs=epochs,
         resolution=resolution or subject.resolution,
         classes=classes or subject.classes,
@@ -148,15 +148,6 @@ def train(  # noqa: PLR0913 - one parameter an option
             )
         if processes.is_first:
             _report(report, subject.folder, as_json=as_json)
-
-
-def _find_recipe(text: str) -> Recipe:
-    from nas.task import read_recipe, recipe_named
-
-    path = Path(text)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        return read_recipe(path)
-    return recipe_named(text, "--recipe")
 
 
 def _checked_threads(text: str | None) -> Any:

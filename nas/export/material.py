@@ -55,7 +55,7 @@ def read_trained(directory: Path) -> Material:
         ValueError: there is none, it is not finished, or a file is damaged; the message names it.
     """
     if not (directory / TRAINING).is_file():
-        what = "the training is not finished: end it with nas train --resume"
+        what = "the training is not finished: end it with --resume of nas train (or nas confirm)"
         raise ValueError(
             f"{directory}: {what if is_trained(directory) else f'holds no {TRAINING}'}"
         )
