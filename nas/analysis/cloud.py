@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-LIMIT = 4000
+LIMIT = 1_000
 """Marks of one standing: about what the eye can tell apart on a page."""
 
 # The finest grid is of 1/512 of a decade of cost by 1/2048 of the error; each step doubles one.
