@@ -7,10 +7,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ import psutil
 import pytest
 from command_line import invented_error, make_images, nas
 from dashboard_calls import Page
+from started_processes import started, wait_for
 
 from nas.analysis.confirmed_figures import confirmed_figure, proxy_figure
 from nas.analysis.confirmed_summary import find_summary, summarise_confirmation
@@ -335,29 +333,8 @@ def connection_to(path: Path) -> Any:
     return sqlite3.connect(path)
 
 
-@contextlib.contextmanager
-def command(*words: object) -> Iterator[psutil.Popen]:
-    process = psutil.Popen(
-        [sys.executable, "-m", "nas", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def wait_for(condition: Callable[[], bool], process: psutil.Popen, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
+def command(*words: object) -> contextlib.AbstractContextManager[psutil.Popen]:
+    return started(sys.executable, "-m", "nas", *map(str, words))
 
 
 LONG = ["--top", 2, "--controls", 1, "--landmarks", "random:1", "--seeds", 2, "--epochs", 12]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+from started_processes import started, wait_for
 
 from nas.records import Run, open_run
 
@@ -37,31 +35,12 @@ print(run.ended.message)
 """
 
 
-@contextlib.contextmanager
-def driver(path: Path, trials: int, how: str = "new") -> Iterator[psutil.Popen]:
+def driver(
+    path: Path, trials: int, how: str = "new"
+) -> contextlib.AbstractContextManager[psutil.Popen]:
     script = path / "script.py"
     script.write_text(SCRIPT)
-    process = psutil.Popen(
-        [sys.executable, str(script), str(path), str(trials), how],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def wait_for(condition: Callable[[], bool], process: psutil.Popen, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    return started(sys.executable, str(script), str(path), str(trials), how)
 
 
 def count(path: Path, state: str) -> int:
