@@ -377,7 +377,10 @@ def test_killed_and_resumed_gives_the_same_bits(
     assert checkpoints
     if how == signal.SIGINT:
         assert "stopped by Ctrl-C; go on with --resume" in err
-        assert "So far, after" in out
+        # What is recorded is told; which of the trainings are depends on the moment of the stop.
+        done = found.trainings["state"] == "complete"
+        is_any = (found.trainings.loc[done, "number"] >= 0).any()
+        assert ("So far, after" if is_any else "Nothing of the run is trained yet.") in out
 
     with command(*words, "--resume") as process:
         out, err = process.communicate(timeout=240)

@@ -296,7 +296,7 @@ def test_verdict_of_one_seed_and_of_none() -> None:
     )
     empty = confirmed_table(finalists_frame(), once[:0], OBJECTIVES)
     nothing = give_verdict(empty, agreement_table(empty), OBJECTIVES, trained=0, wanted=5)
-    assert (nothing.text, nothing.pick) == ("Nothing is trained yet.", None)
+    assert (nothing.text, nothing.pick) == ("Nothing of the run is trained yet.", None)
 
 
 def test_only_the_error_as_objective_takes_the_smallest() -> None:

@@ -45,7 +45,7 @@ def give_verdict(
     survivors = int(front["on_front"].sum())
     pick = _pick(table, objectives)
     if pick is None:
-        return Verdict(0, len(front), None, "Nothing is trained yet.")
+        return Verdict(0, len(front), None, "Nothing of the run is trained yet.")
     sentences = [_survival(front, survivors), *_risen(table), *_landmarks(table)]
     sentences += _agreement(agreement)
     sentences.append(_take(table, pick, table["spread"].iloc[0] == "none"))
