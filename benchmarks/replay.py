@@ -74,12 +74,18 @@ class Setup:
     at_least: int = 200
 
     @property
+    def is_short(self) -> bool:
+        """Whether it ends before its hypervolume is looked at."""
+        return self.trials is not None and self.trials < self.at_least
+
+    @property
     def series(self) -> str:
         """What it is but for the seed, for people and as a key."""
         words = [self.sampler]
         if self.halving is not None:
             words.append(f"halving {self.halving}".strip())
-        return " + ".join(words) + (f", {self.workers} workers" if self.workers > 1 else "")
+        name = " + ".join(words) + (f", {self.workers} workers" if self.workers > 1 else "")
+        return name + (f", {self.trials} trials" if self.is_short else "")
 
 
 @dataclass
