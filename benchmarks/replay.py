@@ -74,18 +74,12 @@ class Setup:
     at_least: int = 200
 
     @property
-    def is_short(self) -> bool:
-        """Whether it ends before its hypervolume is looked at."""
-        return self.trials is not None and self.trials < self.at_least
-
-    @property
     def series(self) -> str:
         """What it is but for the seed, for people and as a key."""
         words = [self.sampler]
         if self.halving is not None:
             words.append(f"halving {self.halving}".strip())
-        name = " + ".join(words) + (f", {self.workers} workers" if self.workers > 1 else "")
-        return name + (f", {self.trials} trials" if self.is_short else "")
+        return " + ".join(words) + (f", {self.workers} workers" if self.workers > 1 else "")
 
 
 @dataclass

@@ -10,9 +10,7 @@ by table, search and the code that proposes and halves, so that changed samplers
 
 A search runs until it has the full hypervolume and 200 trials, or no architecture is left, or it
 has LIMITS trials: those samplers get slow. One worker, so that no sampler is at a disadvantage
-because it overlooks running trials; ours also runs with 8 workers and 1,000 trials. A contestant
-``gp@80`` ends after 80 trials, where its limit costs too much for many seeds: such a series says how
-soon a share is reached, not what there is in the end. Seeds 100 and
+because it overlooks running trials; ours also runs with 8 workers and 1,000 trials. Seeds 100 and
 up are the reported ones: tune on others (``--seeds 0 5 --out results/tuning``).
 """
 
@@ -61,7 +59,7 @@ def plan(
 ) -> list[Setup]:
     """All searches, seed by seed, so that every series has equally many at any time."""
     series = [
-        Setup(_sampler(name), 0, halving=halving, trials=_limit(name), until_full=True)
+        Setup(name, 0, halving=halving, trials=_limit(name), until_full=True)
         for name in contestants
         for halving in (None, *halvings)
     ]
@@ -79,25 +77,8 @@ def plan(
     return planned
 
 
-def _sampler(contestant: str) -> str:
-    return contestant.partition("@")[0]
-
-
 def _limit(contestant: str) -> int | None:
-    sampler, _, asked = contestant.partition("@")
-    return int(asked) if asked else LIMITS.get(sampler.partition(":")[0])
-
-
-def _checked(contestant: str) -> str:
-    """The contestant as it is.
-
-    Raises:
-        ValueError: there is no such sampler, or a limit that is no number from 1.
-    """
-    check_contestant(_sampler(contestant))
-    if "@" in contestant and (_limit(contestant) or 0) < 1:
-        raise ValueError(f"{contestant}: the trials after @ must be from 1")
-    return contestant
+    return LIMITS.get(contestant.partition(":")[0])
 
 
 def key_of(setup: Setup, table: Table) -> str:
@@ -201,9 +182,7 @@ def series_of(
             first.setdefault(setup.series, setup)
             found.setdefault(setup.series, []).append(Search(**row["search"]))
     return [
-        Series(
-            name, one.sampler, one.halving, one.workers, table, tuple(found[name]), one.is_short
-        )
+        Series(name, one.sampler, one.halving, one.workers, table, tuple(found[name]))
         for name, one in first.items()
     ]
 
@@ -212,7 +191,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--table", type=Path, help="results/tiny_table/table.json.gz; default: a made-up one")
-    add("--contestants", nargs="+", help="names, with settings: nsga2:population_size=50, gp@80")
+    add("--contestants", nargs="+", help="names, with settings: nsga2:population_size=50")
     add("--ours", default="pareto_space", help="whose results are held against the others'")
     add("--halving", nargs="*", default=[""], help="settings of halving, beside none: eta=4")
     add("--seeds", nargs=2, type=int, metavar=("FIRST", "COUNT"), default=(FIRST_SEED, NUM_SEEDS))
@@ -227,7 +206,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run what is missing and write the tables and the figure."""
     given = parse_arguments(words)
     os.nice(max(0, given.nice - os.nice(0)))
-    contestants = [_checked(one) for one in given.contestants or available()]
+    contestants = [check_contestant(one) for one in given.contestants or available()]
     first, number = given.seeds
     setups = plan(contestants, given.ours, range(first, first + number), given.halving)
     path = given.out / "searches.jsonl"

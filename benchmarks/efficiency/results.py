@@ -29,7 +29,7 @@ ASK_WINDOW = 10
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """All searches of one contestant in one mode; ``is_short``: they ended early, as asked."""
+    """All searches of one contestant in one mode."""
 
     name: str
     sampler: str
@@ -37,7 +37,6 @@ class Series:
     workers: int
     table: Table
     searches: tuple[Ended, ...]
-    is_short: bool = False
 
     @lru_cache(maxsize=4)  # noqa: B019 - series live as long as the report
     def histories(self, scale: Scale) -> tuple[Array, ...]:
@@ -79,21 +78,18 @@ def target_rows(all_series: Sequence[Series]) -> list[dict[str, Any]]:
 
 def bars(all_series: Sequence[Series], ours: str) -> list[dict[str, Any]]:
     """The questions of the search engine, with what was measured and what is asked for."""
-    by_key = {(one.sampler, one.halving, one.workers, one.is_short): one for one in all_series}
+    by_key = {(one.sampler, one.halving, one.workers): one for one in all_series}
 
-    def find(sampler: str, halving: str | None = None, is_short: bool = False) -> Series | None:
-        return by_key.get((sampler, halving, 1, is_short))
+    def find(sampler: str, halving: str | None = None) -> Series | None:
+        return by_key.get((sampler, halving, 1))
 
     optuna = [one for name in OPTUNA if (one := find(name)) is not None]
-    short = [one for name in OPTUNA if (one := find(name, is_short=True)) is not None]
     random, alone, halved = find("random"), find(ours), find(ours, halving="")
     rows: list[dict[str, Any]] = []
     if halved and random:
         rows += [_speed(halved, random, 0.98, 4.0)]
     if halved and optuna:
-        # Where a sampler is too slow for many long searches, many short ones say how soon it is.
-        soon = {one.sampler: one for one in [*optuna, *short]}
-        rows += [_speed(halved, _soonest(list(soon.values()), 0.98), 0.98, 2.0)]
+        rows += [_speed(halved, _soonest(optuna, 0.98), 0.98, 2.0)]
     if alone and optuna:
         rows += [_half_the_trials(alone, optuna)]
     if alone and random:
