@@ -106,9 +106,14 @@ def available() -> list[str]:
     return found
 
 
+LIMIT = "trials"
+"""The word that ends a contestant's searches early; the sampler itself does not get it."""
+
+
 def make_sampler(text: str, table: Table, rows: Rows, seed: int) -> BaseSampler:
     """The contestant's sampler; same seed, same proposals."""
     name, settings = _parse(text)
+    settings.pop(LIMIT, None)
     with warnings.catch_warnings():
         # TPE's `group` is marked experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -126,6 +131,12 @@ def make_sampler(text: str, table: Table, rows: Rows, seed: int) -> BaseSampler:
             settings = {"space": _Structure(table, rows), **settings}
         sampler: BaseSampler = _class_of(name)(known, seed=seed, **settings)
     return sampler
+
+
+def limit_of(text: str) -> int | None:
+    """The trials at most that a contestant is given in its words, such as ``gp:trials=80``."""
+    limit = _parse(text)[1].get(LIMIT)
+    return None if limit is None else int(limit)
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
