@@ -188,6 +188,33 @@ def test_landmarks_are_read_with_care() -> None:
     assert parse_landmarks([]).presets == ()
     with pytest.raises(ValueError, match=r"unknown landmark 'random'; did you mean 'random:N'\?"):
         parse_landmarks(["random"])
+    with pytest.raises(ValueError, match="random networks twice: random:3, random:2"):
+        parse_landmarks(["random:3", "random:2"])
+
+
+def test_no_network_is_retrained_twice(tmp_path: Path) -> None:
+    """A landmark may be named twice, or be what the search found: one set of directories."""
+    task = create_task(describe_data("fashion-mnist-mini"), {})
+    run = run_search(
+        *("googlenet_small", task),
+        name="run",
+        results=tmp_path,
+        trials=8,
+        # So good that it stands on the front.
+        evaluate=lambda network, *_: 0.1 if network == cifar_googlenet() else 0.5,
+        seed_with=["cifar_googlenet"],
+        workers=1,
+    )
+    words = ("cifar_googlenet", "googlenet-narrow", "googlenet-narrow", "random:2", "random:2")
+    prepared = prepare(run, ConfirmRequest(top=8, landmarks=words, device="cpu"))
+    names = [item.name for item in prepared.confirm.finalists]
+    assert "trial0" in names
+    assert [name for name in names if not name.startswith("trial")] == ["random0", "random1"]
+    networks = [item.network.fingerprint for item in prepared.confirm.finalists]
+    assert len(set(networks)) == len(names) == len(set(names))
+    # The narrow one is as wide as the largest finalist, which is GoogLeNet itself.
+    said = [f"landmark {name} is the network of trial0: trained once" for name in words[:2]]
+    assert prepared.notes == tuple(said)
 
 
 def test_nothing_of_the_network_is_reduced(run: Run) -> None:
