@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
 from command_line import invented_error, make_images, nas
 from dashboard_calls import Page
 from started_processes import started, wait_for
@@ -28,7 +29,7 @@ from nas.confirm import ConfirmRequest, confirm_run, plan_confirmation
 from nas.confirm.finalists import choose_finalists
 from nas.confirm.landmarks import choose_landmarks, parse_landmarks
 from nas.confirm.prepare import prepare
-from nas.confirm.progress import Pace
+from nas.confirm.progress import ConfirmProgress, NoConfirmDisplay, Pace
 from nas.datasets import describe_data
 from nas.presets import cifar_googlenet
 from nas.records import Run, list_runs, open_run, run_names
@@ -250,7 +251,6 @@ def test_each_network_is_trained_with_each_seed(confirmed: Confirmation) -> None
 def test_test_errors_are_those_of_the_weights_on_the_test_images(
     confirmed: Confirmation,
 ) -> None:
-    import torch
     from safetensors.torch import load_file
 
     from nas.datasets import load_data
@@ -606,13 +606,58 @@ def test_plan_says_what_it_would_take_and_writes_nothing(run: Run) -> None:
 
 def test_pace_takes_times_as_they_come() -> None:
     pace = Pace({"small": 1e6, "large": 4e6, "huge": 16e6})
-    assert pace.left(["small"], {}, 2) is None
+    assert pace.left([("small", 0.0)], 2) is None
     pace.observe("small", 10.0)
     assert pace.expected("large") == pytest.approx(20.0)  # as the square root of its size
     pace.observe("huge", 160.0)
     assert pace.expected("large") == pytest.approx(40.0)  # in proportion, as the two say
-    assert pace.left(["small", "large"], {"huge": [100.0]}, 2) == pytest.approx(60.0)
-    assert pace.left(["small"] * 8, {"huge": [150.0, 170.0]}, 2) == pytest.approx(45.0)
+    assert pace.left([("small", 4.0), ("large", 0.0), ("huge", 100.0)], 2) == pytest.approx(60.0)
+    huge = [("huge", 150.0), ("huge", 170.0)]
+    assert pace.left([("small", 0.0)] * 8 + huge, 2) == pytest.approx(45.0)
+    assert pace.left([], 2) is None
+
+
+class StopsAt(NoConfirmDisplay):
+    """Presses Ctrl-C as soon as the training has passed so many epochs; keeps what was shown."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self.shown: list[ConfirmProgress] = []
+
+    def update(self, progress: ConfirmProgress) -> None:
+        if len(self.shown) == 0 or not self.is_stopped:
+            self.shown.append(progress)
+            if self.is_stopped:
+                signal.raise_signal(signal.SIGINT)
+
+    @property
+    def is_stopped(self) -> bool:
+        running = self.shown[-1].running
+        return bool(running) and running[0].epoch >= self._epoch
+
+
+def test_what_is_saved_is_not_waited_for_again(run: Run) -> None:
+    """Hours may be left or minutes: the epochs in a checkpoint are told from those to come."""
+    epochs = 2_000  # so many that no machine ends before it is stopped
+    asked = replace(SMALL, top=1, seeds=1, controls=0, landmarks=(), epochs=epochs)
+    confirm_run(run, asked, display=StopsAt(4))
+    (checkpoint,) = (run.path / "confirm").glob("*/checkpoint.pt")
+    saved = torch.load(checkpoint, weights_only=True)
+    epoch, seconds = saved["training"]["epoch"], saved["train_seconds"]
+    assert epoch >= 4
+
+    again = ConfirmRequest(resume=True, device="cpu")
+    plan = plan_confirmation(open_run(run.path), again)
+    assert plan.seconds == pytest.approx(plan.networks[0].seconds * (1 - epoch / epochs))
+    display = StopsAt(2 * epoch)
+    stopped = confirm_run(open_run(run.path), again, display=display)
+    first = display.shown[0]
+    assert first.running[0].epoch == epoch
+    assert first.left_seconds == pytest.approx(seconds * (epochs / epoch - 1), rel=0.01)
+    # The rungs of before the interruption are still there, each once.
+    rungs = stopped.study.curves["epoch"].tolist()
+    assert rungs == list(Task.from_json(stopped.study.settings.task).rungs[: len(rungs)])
+    assert rungs[-1] >= 2 * epoch
 
 
 def test_command_prints_table_and_verdict(confirmed: Confirmation) -> None:

@@ -133,7 +133,8 @@ def _train_and_measure(
 ) -> Ended:
     folders = folders_of(prepared)
     executor = _executor(prepared, request, data, folders)
-    confirming = Confirming(prepared, executor, writer, folders, display)
+    devices = len(worker_devices(prepared.device, request.workers))
+    confirming = Confirming(prepared, executor, writer, folders, display, devices)
     try:
         ended = confirming.train(recorded)
     finally:

@@ -86,6 +86,30 @@ def finished_results(files: ResultFiles, job: Job) -> list[RungResult] | None:
     return [RungResult(**result) for result in content["results"]]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What a checkpoint holds of a training: whole epochs, their seconds, the rungs passed."""
+
+    epochs: int = 0
+    seconds: float = 0.0
+    results: tuple[RungResult, ...] = ()
+
+
+NOT_BEGUN = Begun()
+
+
+def begun_training(files: ResultFiles, job: Job) -> Begun:
+    """How far a job's training came before it was interrupted; no epochs where it was not begun."""
+    try:
+        saved = files.checkpoint() or {}
+    except (ValueError, OSError):
+        return NOT_BEGUN  # the worker that is to go on from it says what is wrong
+    if (saved.get("task"), saved.get("seed")) != (job.task.fingerprint, job.seed):
+        return NOT_BEGUN
+    results = tuple(RungResult(**result) for result in saved["results"])
+    return Begun(saved["training"]["epoch"], saved["train_seconds"], results)
+
+
 def _identity(job: Job) -> dict[str, Any]:
     return {
         "architecture": job.architecture.fingerprint,
