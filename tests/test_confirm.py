@@ -273,6 +273,23 @@ def test_test_errors_are_those_of_the_weights_on_the_test_images(
     assert training["measured_on"] == "validation"
 
 
+def test_a_training_says_what_it_is(run: Run) -> None:
+    recipe = RECIPES["default"].model_copy(update={"batch_size": 32, "ema_decay": 0.9})
+    asked = replace(SMALL, top=1, seeds=1, controls=0, epochs=1, recipe=recipe)
+    found = confirm_run(run, replace(asked, landmarks=("googlenet-narrow",)))
+    for item in found.settings.finalists:
+        folder = found.path / f"{item.name}-seed0"
+        training = json.loads((folder / "training.json").read_text())
+        assert (training["is_averaged"], training["num_validation"]) == (True, 30)
+        card = (folder / "MODEL_CARD.md").read_text()
+        assert "the last epoch, as a moving average" in card
+        assert "| Run | run |" in card
+        is_trial = item.number is not None
+        assert (f"| Trial | {item.number} |" in card) == is_trial
+        assert ("| Landmark | googlenet-narrow |" in card) == (not is_trial)
+        assert "those that won are flattered by it" in card
+
+
 def test_the_run_is_as_it_was(confirmed: Confirmation) -> None:
     path = confirmed.run.path
     again = open_run(path)
