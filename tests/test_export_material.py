@@ -1,8 +1,6 @@
-"""What there is to export of a run: the proxy, with the weights that its error was measured with."""
+"""What there is to export of a run: its proxy, with the weights its error was measured with."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 from command_line import make_images

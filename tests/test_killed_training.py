@@ -116,7 +116,7 @@ def killed_at_random(place: Path, out: Path, moments: random.Random) -> int:
         before = changed_at(checkpoint)
     time.sleep(moments.random() * 0.2)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=240)
     if not checkpoint.exists():
         return EPOCHS if (out / "training.json").exists() else 0
     return int(torch.load(checkpoint, weights_only=True)["training"]["epoch"])

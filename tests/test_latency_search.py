@@ -221,9 +221,9 @@ def test_trainings_wait_for_the_end_of_a_measurement() -> None:
     thread = threading.Thread(target=train)
     with solitude.measuring():
         thread.start()
-        assert waits.wait(30)
+        assert waits.wait(240)
         assert not trained.is_set()
-    thread.join(30)
+    thread.join(240)
     assert trained.is_set()
     assert len(said) == 1
 

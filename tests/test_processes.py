@@ -102,6 +102,7 @@ def training_of(place: Path, out: str) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_processes_train_as_one_does(place: Path) -> None:
     write_architecture(place, norm="none")
     run(place, words(place, "none", "one"), 1)
@@ -151,6 +152,7 @@ sys.exit(main(words))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_processes_killed_go_on_bit_for_bit(place: Path) -> None:
     write_architecture(place, norm="batch")
     run(place, words(place, "batch", "whole"), 2)
