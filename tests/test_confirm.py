@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import psutil
 import pytest
@@ -584,6 +585,25 @@ def test_runs_that_share_a_storage(tmp_path: Path, images: Path) -> None:
     summary = summarise_confirmation(open_confirmation(again) or found)
     assert summary.trained == 3
     assert "Take trial" in summary.verdict.text
+
+    # They are listed, and one of them goes with its confirmation and its directory.
+    words = ("runs", "--storage", url, "--results", tmp_path)
+    assert nas("runs", "--results", tmp_path, "--json").data == []
+    listed = {item["name"]: item for item in nas(*words, "--json").data}
+    assert {name: item["trials"] for name, item in listed.items()} == {
+        "one": {"complete": 6},
+        "two": {"complete": 6},
+    }
+    assert listed["one"]["disk_bytes"] > 10_000
+    missing = nas(*words, "--delete", "onee")
+    assert (missing.code, "did you mean 'one'" in missing.err) == (2, True), missing.err
+    deleted = nas(*words, "--delete", "one", "--json")
+    assert deleted.data == {"deleted": "one", "bytes": listed["one"]["disk_bytes"]}
+    assert not (tmp_path / "one").exists()
+    assert [item["name"] for item in nas(*words, "--json").data] == ["two"]
+    assert "one:confirm" not in optuna.get_all_study_names(url)
+    nothing = nas("runs", "--storage", f"sqlite:///{tmp_path / 'none.db'}")
+    assert (nothing.code, "there is no database" in nothing.err) == (2, True)
 
 
 def test_changed_data_is_refused(run: Run, images: Path, tmp_path: Path) -> None:
