@@ -358,6 +358,10 @@ COMMANDS = {
     "no epochs": ("train cifar_googlenet --data fashion-mnist-mini --epochs 0", ["--epochs"]),
     "no such format": ("export googlenet --format onxx --out out", ["'onxx'", "source"]),
     "no format": ("export googlenet --format '' --out out", ["format"]),
+    "a device for nothing": (
+        "export cifar_googlenet --device cuda --out out",
+        ["--device is for --proxy"],
+    ),
     "weights without any": ("export googlenet --format weights --out out", ["weights"]),
     "a proxy of a preset": (
         "export cifar_googlenet --proxy --out out",

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import psutil
 import pytest
+import torch
 from command_line import invented_error, make_images, nas
 from dashboard_calls import Page
 from started_processes import started, wait_for
@@ -28,7 +30,7 @@ from nas.confirm import ConfirmRequest, confirm_run, plan_confirmation
 from nas.confirm.finalists import choose_finalists
 from nas.confirm.landmarks import choose_landmarks, parse_landmarks
 from nas.confirm.prepare import prepare
-from nas.confirm.progress import Pace
+from nas.confirm.progress import ConfirmProgress, NoConfirmDisplay, Pace
 from nas.datasets import describe_data
 from nas.presets import cifar_googlenet
 from nas.records import Run, list_runs, open_run, run_names
@@ -188,6 +190,33 @@ def test_landmarks_are_read_with_care() -> None:
     assert parse_landmarks([]).presets == ()
     with pytest.raises(ValueError, match=r"unknown landmark 'random'; did you mean 'random:N'\?"):
         parse_landmarks(["random"])
+    with pytest.raises(ValueError, match="random networks twice: random:3, random:2"):
+        parse_landmarks(["random:3", "random:2"])
+
+
+def test_no_network_is_retrained_twice(tmp_path: Path) -> None:
+    """A landmark may be named twice, or be what the search found: one set of directories."""
+    task = create_task(describe_data("fashion-mnist-mini"), {})
+    run = run_search(
+        *("googlenet_small", task),
+        name="run",
+        results=tmp_path,
+        trials=8,
+        # So good that it stands on the front.
+        evaluate=lambda network, *_: 0.1 if network == cifar_googlenet() else 0.5,
+        seed_with=["cifar_googlenet"],
+        workers=1,
+    )
+    words = ("cifar_googlenet", "googlenet-narrow", "googlenet-narrow", "random:2", "random:2")
+    prepared = prepare(run, ConfirmRequest(top=8, landmarks=words, device="cpu"))
+    names = [item.name for item in prepared.confirm.finalists]
+    assert "trial0" in names
+    assert [name for name in names if not name.startswith("trial")] == ["random0", "random1"]
+    networks = [item.network.fingerprint for item in prepared.confirm.finalists]
+    assert len(set(networks)) == len(names) == len(set(names))
+    # The narrow one is as wide as the largest finalist, which is GoogLeNet itself.
+    said = [f"landmark {name} is the network of trial0: trained once" for name in words[:2]]
+    assert prepared.notes == tuple(said)
 
 
 def test_nothing_of_the_network_is_reduced(run: Run) -> None:
@@ -223,7 +252,6 @@ def test_each_network_is_trained_with_each_seed(confirmed: Confirmation) -> None
 def test_test_errors_are_those_of_the_weights_on_the_test_images(
     confirmed: Confirmation,
 ) -> None:
-    import torch
     from safetensors.torch import load_file
 
     from nas.datasets import load_data
@@ -244,6 +272,23 @@ def test_test_errors_are_those_of_the_weights_on_the_test_images(
     assert row["test_error"] == wrong / len(split)
     assert training["accuracy"] == 1 - row["error"]
     assert training["measured_on"] == "validation"
+
+
+def test_a_training_says_what_it_is(run: Run) -> None:
+    recipe = RECIPES["default"].model_copy(update={"batch_size": 32, "ema_decay": 0.9})
+    asked = replace(SMALL, top=1, seeds=1, controls=0, epochs=1, recipe=recipe)
+    found = confirm_run(run, replace(asked, landmarks=("googlenet-narrow",)))
+    for item in found.settings.finalists:
+        folder = found.path / f"{item.name}-seed0"
+        training = json.loads((folder / "training.json").read_text())
+        assert (training["is_averaged"], training["num_validation"]) == (True, 30)
+        card = (folder / "MODEL_CARD.md").read_text()
+        assert "the last epoch, as a moving average" in card
+        assert "| Run | run |" in card
+        is_trial = item.number is not None
+        assert (f"| Trial | {item.number} |" in card) == is_trial
+        assert ("| Landmark | googlenet-narrow |" in card) == (not is_trial)
+        assert "those that won are flattered by it" in card
 
 
 def test_the_run_is_as_it_was(confirmed: Confirmation) -> None:
@@ -337,6 +382,16 @@ def command(*words: object) -> contextlib.AbstractContextManager[psutil.Popen]:
     return started(sys.executable, "-m", "nas", *map(str, words))
 
 
+def has_a_long_way_to_go(folder: Path) -> bool:
+    """Whether a training of twelve epochs has a checkpoint, and will not end at once."""
+    for checkpoint in folder.glob("*/checkpoint.pt"):
+        # It may be gone by now, when its training has ended.
+        with contextlib.suppress(FileNotFoundError):
+            if torch.load(checkpoint, weights_only=True)["training"]["epoch"] <= 3:
+                return True
+    return False
+
+
 LONG = ["--top", 2, "--controls", 1, "--landmarks", "random:1", "--seeds", 2, "--epochs", 12]
 
 
@@ -357,13 +412,13 @@ def test_killed_and_resumed_gives_the_same_bits(
     with command(*words, *LONG) as process:
         # In the midst of trainings: some are done, some have a checkpoint.
         wait_for(
-            lambda: any(folder.glob("*/training.json")) and any(folder.glob("*/checkpoint.pt")),
+            lambda: any(folder.glob("*/training.json")) and has_a_long_way_to_go(folder),
             process,
         )
         children = process.children(recursive=True)
         process.send_signal(how)
-        out, err = process.communicate(timeout=120)
-        _, alive = psutil.wait_procs(children, timeout=20)
+        out, err = process.communicate(timeout=240)
+        _, alive = psutil.wait_procs(children, timeout=120)
         assert alive == []
     assert process.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 130), err
     assert "Traceback" not in err
@@ -531,6 +586,25 @@ def test_runs_that_share_a_storage(tmp_path: Path, images: Path) -> None:
     assert summary.trained == 3
     assert "Take trial" in summary.verdict.text
 
+    # They are listed, and one of them goes with its confirmation and its directory.
+    words = ("runs", "--storage", url, "--results", tmp_path)
+    assert nas("runs", "--results", tmp_path, "--json").data == []
+    listed = {item["name"]: item for item in nas(*words, "--json").data}
+    assert {name: item["trials"] for name, item in listed.items()} == {
+        "one": {"complete": 6},
+        "two": {"complete": 6},
+    }
+    assert listed["one"]["disk_bytes"] > 10_000
+    missing = nas(*words, "--delete", "onee")
+    assert (missing.code, "did you mean 'one'" in missing.err) == (2, True), missing.err
+    deleted = nas(*words, "--delete", "one", "--json")
+    assert deleted.data == {"deleted": "one", "bytes": listed["one"]["disk_bytes"]}
+    assert not (tmp_path / "one").exists()
+    assert [item["name"] for item in nas(*words, "--json").data] == ["two"]
+    assert "one:confirm" not in optuna.get_all_study_names(url)
+    nothing = nas("runs", "--storage", f"sqlite:///{tmp_path / 'none.db'}")
+    assert (nothing.code, "there is no database" in nothing.err) == (2, True)
+
 
 def test_changed_data_is_refused(run: Run, images: Path, tmp_path: Path) -> None:
     copy = make_images(tmp_path / "copy", classes=3, images=60, side=16)
@@ -579,13 +653,58 @@ def test_plan_says_what_it_would_take_and_writes_nothing(run: Run) -> None:
 
 def test_pace_takes_times_as_they_come() -> None:
     pace = Pace({"small": 1e6, "large": 4e6, "huge": 16e6})
-    assert pace.left(["small"], {}, 2) is None
+    assert pace.left([("small", 0.0)], 2) is None
     pace.observe("small", 10.0)
     assert pace.expected("large") == pytest.approx(20.0)  # as the square root of its size
     pace.observe("huge", 160.0)
     assert pace.expected("large") == pytest.approx(40.0)  # in proportion, as the two say
-    assert pace.left(["small", "large"], {"huge": [100.0]}, 2) == pytest.approx(60.0)
-    assert pace.left(["small"] * 8, {"huge": [150.0, 170.0]}, 2) == pytest.approx(45.0)
+    assert pace.left([("small", 4.0), ("large", 0.0), ("huge", 100.0)], 2) == pytest.approx(60.0)
+    huge = [("huge", 150.0), ("huge", 170.0)]
+    assert pace.left([("small", 0.0)] * 8 + huge, 2) == pytest.approx(45.0)
+    assert pace.left([], 2) is None
+
+
+class StopsAt(NoConfirmDisplay):
+    """Presses Ctrl-C as soon as the training has passed so many epochs; keeps what was shown."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self.shown: list[ConfirmProgress] = []
+
+    def update(self, progress: ConfirmProgress) -> None:
+        if len(self.shown) == 0 or not self.is_stopped:
+            self.shown.append(progress)
+            if self.is_stopped:
+                signal.raise_signal(signal.SIGINT)
+
+    @property
+    def is_stopped(self) -> bool:
+        running = self.shown[-1].running
+        return bool(running) and running[0].epoch >= self._epoch
+
+
+def test_what_is_saved_is_not_waited_for_again(run: Run) -> None:
+    """Hours may be left or minutes: the epochs in a checkpoint are told from those to come."""
+    epochs = 2_000  # so many that no machine ends before it is stopped
+    asked = replace(SMALL, top=1, seeds=1, controls=0, landmarks=(), epochs=epochs)
+    confirm_run(run, asked, display=StopsAt(4))
+    (checkpoint,) = (run.path / "confirm").glob("*/checkpoint.pt")
+    saved = torch.load(checkpoint, weights_only=True)
+    epoch, seconds = saved["training"]["epoch"], saved["train_seconds"]
+    assert epoch >= 4
+
+    again = ConfirmRequest(resume=True, device="cpu")
+    plan = plan_confirmation(open_run(run.path), again)
+    assert plan.seconds == pytest.approx(plan.networks[0].seconds * (1 - epoch / epochs))
+    display = StopsAt(2 * epoch)
+    stopped = confirm_run(open_run(run.path), again, display=display)
+    first = display.shown[0]
+    assert first.running[0].epoch == epoch
+    assert first.left_seconds == pytest.approx(seconds * (epochs / epoch - 1), rel=0.01)
+    # The rungs of before the interruption are still there, each once.
+    rungs = stopped.study.curves["epoch"].tolist()
+    assert rungs == list(Task.from_json(stopped.study.settings.task).rungs[: len(rungs)])
+    assert rungs[-1] >= 2 * epoch
 
 
 def test_command_prints_table_and_verdict(confirmed: Confirmation) -> None:

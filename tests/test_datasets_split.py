@@ -140,7 +140,7 @@ class TestSharing:
         answers = context.Queue()
         worker = context.Process(target=_paint, args=(data, answers))
         worker.start()
-        is_shared, total = answers.get(timeout=60)
+        is_shared, total = answers.get(timeout=240)
         worker.join()
         assert is_shared
         assert total == 90

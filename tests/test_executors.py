@@ -28,7 +28,7 @@ from nas.task import Task
 NOT_AN_ERROR = "evaluate returned nan, not an error from 0 to 1"
 
 
-def collect(executor: Executor, numbers: set[int], seconds: float = 60) -> list[Report]:
+def collect(executor: Executor, numbers: set[int], seconds: float = 240) -> list[Report]:
     """All reports until each of ``numbers`` has its last."""
     reports: list[Report] = []
     end = time.monotonic() + seconds
@@ -184,7 +184,7 @@ class TestWaiting:
     def until_rung(self, executor: Executor, number: int, epoch: int) -> None:
         executor.submit(replace(job(number, task=small_task(epochs=4)), waits=True))
         passed: list[int] = []
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while epoch not in passed:
             assert time.monotonic() < end
             for report in executor.poll(0.2):
@@ -208,7 +208,7 @@ class TestWaiting:
     def test_one_that_is_stopped_leaves_its_place(self, waiting: Executor) -> None:
         self.until_rung(waiting, 0, 1)
         waiting.stop(0)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 240
         while waiting.capacity < 1:
             assert time.monotonic() < end
             assert waiting.poll(0.05) == []
@@ -344,7 +344,7 @@ def test_workers_end_with_the_driver() -> None:
     driver.wait()
     driver.stdout.close()
     # The job sleeps for a minute: nothing but the watch on the driver ends its worker.
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=50)
     assert alive == []
 
 

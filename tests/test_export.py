@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -27,7 +28,14 @@ from nas.architecture import (
     Shape,
 )
 from nas.cost import count_cost
-from nas.export import Preprocessing, ProofError, Provenance, export_architecture, write_source
+from nas.export import (
+    Preprocessing,
+    ProofError,
+    Provenance,
+    Step,
+    export_architecture,
+    write_source,
+)
 from nas.export.images import random_images
 from nas.export.proof import Artefact, Reference, initial_weights, prove
 from nas.model import build
@@ -414,6 +422,66 @@ def test_an_export_is_replaced_only_where_asked(tmp_path: Path) -> None:
         refuse(tmp_path, "already holds an export", out=out)
     assert {item.name for item in out.iterdir()} == {"network.py", "export.json", "MODEL_CARD.md"}
     assert [item.name for item in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError])
+def test_an_earlier_export_outlives_what_stops_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+) -> None:
+    """Ctrl-C comes between the two renames: there is no other way to have it just there."""
+    out, renamed, real = tmp_path / "out", [], os.replace
+    export_architecture(small(), IMAGE, CLASSES, out=out, formats=["json"])
+    before = {item.name: item.read_bytes() for item in out.iterdir()}
+
+    def stopped(source: Path, target: Path) -> None:
+        if renamed == [out]:
+            renamed.append(source)
+            raise fault
+        renamed.append(source)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises(fault):
+        export_architecture(
+            small(), IMAGE, CLASSES, out=out, formats=["json"], name="new", overwrite=True
+        )
+    assert {item.name: item.read_bytes() for item in out.iterdir()} == before
+    assert [item.name for item in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_others_wrote_beside_a_failed_export_stays(tmp_path: Path) -> None:
+    """Two exports into one new directory: the one that fails says why, and not that of another."""
+
+    def fail(_: Step) -> None:
+        (tmp_path / "new" / "other").mkdir()
+        raise ProofError("it differs")
+
+    with pytest.raises(ProofError, match="it differs"):
+        export_architecture(small(), IMAGE, CLASSES, out=tmp_path / "new" / "out", on_step=fail)
+    assert [item.name for item in (tmp_path / "new").iterdir()] == ["other"]
+
+
+def test_files_are_on_the_disk_before_the_directory_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut would leave cannot be tried here: the order of the calls is what counts."""
+    calls, sync, rename = [], os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
+        sync(descriptor)
+
+    def renamed(source: Path, target: Path) -> None:
+        calls.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    out = tmp_path / "out"
+    export_architecture(small(), IMAGE, CLASSES, out=out, formats=["json"])
+    written = {item.name for item in out.iterdir()}
+    assert "rename" in calls
+    assert written <= set(calls[: calls.index("rename")])
 
 
 def test_description_alone_needs_no_proof(tmp_path: Path) -> None:

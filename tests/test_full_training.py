@@ -182,6 +182,38 @@ def test_an_unfinished_training_is_resumed_or_refused(folder: Path, tmp_path: Pa
         train(folder, tmp_path, resume=True)
 
 
+def test_auto_precision_agrees_with_what_it_became(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            folder,
+            tmp_path,
+            settings=settings_of(folder, precision="auto"),
+            on_progress=_InterruptedAfter(1),
+        )
+    became = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["precision"]
+    other = "float32" if became == "bfloat16" else "bfloat16"
+    with pytest.raises(ValueError, match=f"another precision: 'auto', not '{other}'"):
+        train(folder, tmp_path, resume=True, settings=settings_of(folder, precision=other))
+    same = settings_of(folder, precision=became)
+    report = train(folder, tmp_path, resume=True, settings=same)
+    assert report.precision == became
+    # Finished, with what a later version may have noted.
+    content = json.loads((tmp_path / "training.json").read_text())
+    (tmp_path / "training.json").write_text(json.dumps({**content, "of_later": 1}))
+    assert train(folder, tmp_path, resume=True, settings=same) == report
+
+
+def test_images_that_changed_are_not_gone_on_with(tmp_path: Path) -> None:
+    images, out = tmp_path / "images", tmp_path / "out"
+    write_images(small_split(100), images / "train")
+    write_images(small_split(40), images / "test")
+    with pytest.raises(KeyboardInterrupt):
+        train(images, out, on_progress=_InterruptedAfter(1))
+    next((images / "train" / "a").glob("*.png")).unlink()
+    with pytest.raises(ValueError, match=r"images have changed .*: images was 100 and is 99"):
+        train(images, out, resume=True)
+
+
 def test_without_a_test_split_a_tenth_is_held_out(tmp_path: Path) -> None:
     write_images(small_split(120), tmp_path / "images")
     report = train(tmp_path / "images", tmp_path / "out")

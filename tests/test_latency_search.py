@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -179,6 +180,25 @@ def test_a_damaged_table_is_named_with_what_to_do() -> None:
         read_table(path)
 
 
+def test_a_table_that_is_stopped_at_its_last_moment_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the table goes to the disk: there is no other way to have it just there."""
+    synced: list[int] = []
+
+    def stop(descriptor: int) -> None:
+        # All of it is in the file, whose name is still its own: only then may it be renamed.
+        synced.append(os.fstat(descriptor).st_size)
+        raise KeyboardInterrupt
+
+    path, table = tmp_path / "kept" / "table.json", made_table(TINY, IMAGE, CLASSES)
+    monkeypatch.setattr(os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_table(table, path)
+    assert synced == [len(json.dumps(table.to_data()))]
+    assert list(path.parent.iterdir()) == []
+
+
 def test_a_table_that_cannot_be_kept_still_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     cache_directory().parent.mkdir()
     cache_directory().write_text("a file where the directory should be")
@@ -221,9 +241,9 @@ def test_trainings_wait_for_the_end_of_a_measurement() -> None:
     thread = threading.Thread(target=train)
     with solitude.measuring():
         thread.start()
-        assert waits.wait(30)
+        assert waits.wait(240)
         assert not trained.is_set()
-    thread.join(30)
+    thread.join(240)
     assert trained.is_set()
     assert len(said) == 1
 

@@ -119,9 +119,29 @@ def test_export_takes_the_weights_of_a_training(
     result = nas(*words, "--format", "weights", "--json")
     assert result.code == 0, result.err
     assert set(result.data["files"]) == {"weights"}
+    # Where it is from is told as well as what it was trained on.
+    summary = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert summary["run"]["name"] == searched[0].name
+    assert summary["training"]["epochs"] == 2
     other = nas("export", "cifar_googlenet", "--weights", trained[0], "--out", tmp_path / "two")
     assert other.code == 2
     assert "holds the weights of" in other.err
+
+
+def test_a_description_takes_image_and_classes_of_its_training(
+    trained: tuple[Path, Result], tmp_path: Path
+) -> None:
+    description = tmp_path / "mine.json"
+    description.write_bytes((trained[0] / "architecture.json").read_bytes())
+    words = ["export", description, "--weights", trained[0], "--out", tmp_path / "out"]
+    result = nas(*words, "--format", "json,weights")
+    assert result.code == 0, result.err
+    summary = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert (summary["image"], summary["classes"]) == ([1, 12, 12], 2)
+    for given in (["--image", "1x14x14"], ["--classes", "3"]):
+        refused = nas(*words, "--overwrite", *given)
+        assert refused.code == 2
+        assert "are those of the training in --weights already" in refused.err
 
 
 def test_export_of_a_proxy_says_so_and_is_the_same_network(

@@ -9,11 +9,9 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -24,7 +22,7 @@ from nas.architecture import Architecture, Norm
 from nas.task import RECIPES
 from nas.training.epoch import EpochTensors
 from nas.training.order import Batches
-from nas.training.processes import Processes, launched_processes
+from nas.training.processes import PATIENCE, Processes, launched_processes
 
 ROOT = Path(__file__).parents[1]
 RECIPE = {
@@ -65,13 +63,19 @@ def words(place: Path, norm: str, out: str, *more: str) -> list[str]:
     ]
 
 
-def start(place: Path, arguments: list[str], processes: int) -> subprocess.Popen[str]:
-    launcher = []
+def start(
+    place: Path, arguments: list[str], processes: int, script: str = ""
+) -> subprocess.Popen[str]:
+    """``nas`` with these arguments, or a script in its place, in so many processes."""
+    program = ["-m", "nas"]
+    if script:
+        program = [str(place / "script.py")]
+        (place / "script.py").write_text(script)
     if processes > 1:
         launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-        launcher += ["-m"]
+        program = ["-m", *launcher, *program]
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", *launcher, "nas", *arguments],
+        [sys.executable, "-W", "ignore", *program, *arguments],
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -98,6 +102,7 @@ def training_of(place: Path, out: str) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_processes_train_as_one_does(place: Path) -> None:
     write_architecture(place, norm="none")
     run(place, words(place, "none", "one"), 1)
@@ -115,36 +120,62 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
     assert out.count("test accuracy") == 1
 
 
+KILLED = """
+import os, signal, sys
+from nas.cli import main
+from nas.training.result_files import ResultFiles
+
+write = ResultFiles.write_checkpoint
+
+
+def and_die(files, state):
+    write(files, state)
+    if state["training"]["epoch"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+ResultFiles.write_checkpoint = and_die
+sys.exit(main(sys.argv[1:]))
+"""
+"""The first process is killed when it has written its second checkpoint, however fast it is."""
+
+APART = """
+import os, sys
+from nas.cli import main
+
+words = sys.argv[1:]
+if os.environ["RANK"] == "1":
+    words[words.index("--out") + 1] += "-elsewhere"
+sys.exit(main(words))
+"""
+"""Machines that share no disk: the second process looks for its checkpoint elsewhere."""
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_processes_killed_go_on_bit_for_bit(place: Path) -> None:
     write_architecture(place, norm="batch")
     run(place, words(place, "batch", "whole"), 2)
-    process = start(place, words(place, "batch", "parts"), 2)
+    killed = start(place, words(place, "batch", "parts"), 2, KILLED)
+    _, err = killed.communicate(timeout=550)
+    assert killed.returncode != 0
     checkpoint = place / "parts" / "checkpoint.pt"
-    while not checkpoint.exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
-    kill_all(process)
+    assert torch.load(checkpoint, weights_only=True)["training"]["epoch"] == 2, err
     assert not (place / "parts" / "training.json").exists()
+
+    apart = start(place, words(place, "batch", "parts", "--resume"), 2, APART)
+    _, err = apart.communicate(timeout=550)
+    assert apart.returncode != 0
+    assert "found checkpoints of different epochs, [2, 0]" in err
     run(place, words(place, "batch", "parts", "--resume"), 2)
     whole, parts = training_of(place, "whole"), training_of(place, "parts")
     assert whole["train_losses"] == parts["train_losses"]
     one, two = (load_file(place / name / "weights.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     refused = start(place, words(place, "batch", "parts", "--resume"), 1)
-    _, err = refused.communicate(timeout=100)
+    _, err = refused.communicate(timeout=550)
     assert refused.returncode == 2
     assert "another processes: 2, not None" in err
-
-
-def kill_all(launcher: subprocess.Popen[str]) -> None:
-    """Kill torchrun and its workers, which are sessions of their own, at one moment."""
-    processes = [psutil.Process(launcher.pid)]
-    processes += processes[0].children(recursive=True)
-    for process in processes:
-        process.kill()
-    psutil.wait_procs(processes[1:], timeout=60)
-    launcher.communicate(timeout=60)
 
 
 # Without processes: the seam by itself
@@ -181,3 +212,22 @@ def test_half_of_torchruns_variables_are_refused(monkeypatch: pytest.MonkeyPatch
         launched_processes("cpu"),
     ):
         raise AssertionError("it was started")
+
+
+def test_processes_wait_longer_for_one_another_than_torch_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first prepares a large data set alone: that may take hours, and torch waits minutes."""
+    asked: dict[str, object] = {}
+
+    def remember(backend: str, **options: object) -> None:
+        asked.update(backend=backend, **options)
+
+    names = {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 2}
+    for name, value in names.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torch.distributed, "init_process_group", remember)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with launched_processes("cpu") as processes:
+        assert processes == Processes(1, 2, 1, 2)
+    assert asked == {"backend": "gloo", "timeout": PATIENCE}

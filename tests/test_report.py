@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -545,7 +546,7 @@ def click_point(page, number):
     )
     page.mouse.move(*place)
     page.mouse.click(*place)
-    page.wait_for_url(f"**#run0-t{number}", timeout=5000)
+    page.wait_for_url(f"**#run0-t{number}")
 
 
 @pytest.mark.browser
@@ -582,8 +583,10 @@ def test_the_mode_follows_the_reader(browser, page):
         colour = "document.querySelector('.plot')._fullLayout.font.color"
         light = visit.page.evaluate(colour)
         visit.page.emulate_media(color_scheme="dark")
-        visit.page.wait_for_timeout(300)  # the page's policy forbids waiting on an expression
-        assert visit.page.evaluate(colour) != light
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while visit.page.evaluate(colour) == light:
+            assert time.monotonic() < end
+            visit.page.wait_for_timeout(50)  # its policy forbids waiting on an expression
         visit.assert_quiet()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Device, Json, add_command, flag, whole
+from nas.cli.options import Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Shape
@@ -131,7 +131,12 @@ def export(  # noqa: PLR0913 - one parameter an option
         bool,
         flag("--auxiliary", help="Keep the auxiliary heads (training only).", panel=WEIGHTS),
     ] = False,
-    device: Device = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Of --proxy: auto, cpu or cuda.", rich_help_panel=WEIGHTS
+        ),
+    ] = "auto",
     overwrite: Annotated[bool, flag("--overwrite", help="Replace an earlier export.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -149,6 +154,8 @@ def export(  # noqa: PLR0913 - one parameter an option
 
     if proxy and weights is not None:
         raise ValueError("--proxy and --weights are two kinds of weights: give one of them")
+    if device != "auto" and not proxy:
+        raise ValueError("--device is for --proxy: all else is exported on the processor")
     chosen = None if formats is None else [part.strip() for part in formats.split(",")]
     _refuse_unknown("format", chosen, FORMATS)
     _refuse_unknown("--quantize", None if quantize is None else [quantize], ("int8",))
@@ -156,7 +163,7 @@ def export(  # noqa: PLR0913 - one parameter an option
     subject = (
         _as_proxy(what, pick, image, classes, device)
         if proxy
-        else _find(what, pick, image, classes)
+        else _find(what, pick, image, classes, weights)
     )
     if weights is not None:
         subject = _with_weights(subject, weights)
@@ -178,7 +185,7 @@ def export(  # noqa: PLR0913 - one parameter an option
             is_proxy=proxy,
             latency_seconds=0 if no_latency else SECONDS,
             overwrite=overwrite,
-            details=subject.details if material is None else material.details,
+            details={**subject.details, **({} if material is None else material.details)},
             training_card=None if material is None else material.card,
             on_step=steps.show,
         )
@@ -235,7 +242,9 @@ def _refuse_unknown(what: str, chosen: list[str] | None, known: tuple[str, ...])
             raise ValueError(unknown_name(what, wanted, known))
 
 
-def _find(what: str, pick: str | None, image: str | None, classes: int | None) -> Subject:
+def _find(
+    what: str, pick: str | None, image: str | None, classes: int | None, weights: Path | None
+) -> Subject:
     from nas.cli.inputs import find_run, trial_of_run
     from nas.export.material import is_trained, read_trained
 
@@ -252,7 +261,7 @@ def _find(what: str, pick: str | None, image: str | None, classes: int | None) -
         material = read_trained(Path(what))
         name = Path(what).resolve().name
         return Subject(name, material.architecture, material.image, material.classes, material)
-    return _described(what, image, classes)
+    return _described(what, image, classes, weights)
 
 
 def _data_of(run: Run) -> str:
@@ -266,10 +275,15 @@ def _refuse_size(image: str | None, classes: int | None, what: str) -> None:
         raise ValueError(f"--image and --classes are those of {what} already; leave them out")
 
 
-def _described(what: str, image: str | None, classes: int | None) -> Subject:
+def _described(what: str, image: str | None, classes: int | None, weights: Path | None) -> Subject:
     from nas.cli.inputs import default_classes, parse_image, read_architecture
+    from nas.export.material import trained_as
 
     named = read_architecture(what, SUBJECTS)
+    if weights is not None and weights.is_dir():
+        _refuse_size(image, classes, "the training in --weights")
+        trained = trained_as(named.architecture, weights)
+        return Subject(named.name, named.architecture, trained.image, trained.classes)
     shape = parse_image(image) if image is not None else named.image
     if shape is None:
         raise ValueError(f"--image is needed to export {what}: for example --image 3x32x32")
@@ -316,12 +330,11 @@ def _with_weights(subject: Subject, weights: Path) -> Subject:
 
     if weights.is_dir():
         material = trained_as(subject.architecture, weights)
-        image, classes = material.image, material.classes
-        return Subject(subject.name, subject.architecture, image, classes, material)
-    material = Material(
-        subject.architecture, subject.image, subject.classes, weights, Preprocessing()
-    )
-    return Subject(subject.name, subject.architecture, subject.image, subject.classes, material)
+    else:
+        material = Material(
+            subject.architecture, subject.image, subject.classes, weights, Preprocessing()
+        )
+    return replace(subject, image=material.image, classes=material.classes, material=material)
 
 
 def _report(result: Export, subject: Subject, *, as_json: bool) -> None:

@@ -43,6 +43,10 @@ def list_all(
         typer.Option(metavar="NAME", help="Delete this run and all it left, for good."),
     ] = None,
     results: Results = "results",
+    storage: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The runs in a database of nas search --storage."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the runs, the newest first: state, trials and disk use.
@@ -51,20 +55,21 @@ def list_all(
     """
     from nas.cli.console import print_json, print_table, print_text
     from nas.cli.inputs import check_results
-    from nas.records import delete_run, list_runs
+    from nas.records import delete_run, delete_stored_run, list_runs
 
     check_results(results)
     if delete is not None:
-        freed = delete_run(_named(delete, results))
+        path = _named(delete, results)
+        freed = delete_run(path) if storage is None else delete_stored_run(delete, storage, results)
         print_json({"deleted": delete, "bytes": freed}) if as_json else print_text(
             f"deleted {delete}: {freed / 1e6:,.1f} MB"
         )
         return
-    runs = list_runs(results)
+    runs = list_runs(results, storage)
     if as_json:
         print_json([_as_data(run) for run in runs])
     elif not runs:
-        print_text(f"There are no runs in {results}.")
+        print_text(f"There are no runs in {storage or results}.")
         print_text("Start one: nas search googlenet_small --data fashion-mnist-mini --name first")
     else:
         from nas.cli.console import stdout

@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 
 from nas.confirm.prepare import Prepared
 from nas.confirm.progress import ConfirmDisplay, ConfirmProgress, Pace, RunningTraining
-from nas.confirm.work import Folders, finished_results, folder_of
-from nas.evaluate import RungResult
+from nas.confirm.work import NOT_BEGUN, Begun, Folders, begun_training, finished_results, folder_of
 from nas.records import Ended, Outcome, Proposal
 from nas.records.confirmation import Confirmation, Finalist
 from nas.records.writing import RunWriter
@@ -31,19 +30,27 @@ from nas.training.result_files import ResultFiles
 
 @dataclass(eq=False)
 class _Training:
-    """A network and a seed; ``number`` is its row's, None before it was begun."""
+    """A network and a seed; ``number`` is its row's, None before it was begun.
+
+    ``begun`` is what its checkpoint held before it was submitted, for the first time or again.
+    """
 
     finalist: Finalist
     seed: int
     number: int | None = None
+    begun: Begun = NOT_BEGUN
     tries: int = 0
     started: float | None = None
     curve: Curve = field(default_factory=list)
-    last: RungResult | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that it is known to have passed."""
+        return max(self.begun.epochs, int(self.curve[-1][0] or 0) if self.curve else 0)
 
 
 class Confirming:
-    """One driver's work on a confirmation."""
+    """One driver's work on a confirmation, on so many ``devices`` (cores or GPUs)."""
 
     def __init__(
         self,
@@ -52,8 +59,9 @@ class Confirming:
         writer: RunWriter,
         folders: Folders,
         display: ConfirmDisplay,
+        devices: int,
     ) -> None:
-        self._prepared, self._executor = prepared, executor
+        self._prepared, self._executor, self._devices = prepared, executor, devices
         self._writer, self._folders, self._display = writer, folders, display
         self._running: dict[int, _Training] = {}
         self._queue: deque[_Training] = deque()
@@ -108,7 +116,21 @@ class Confirming:
                 training = _Training(finalist, seed)
                 if state == "running" and row is not None:
                     training.number = int(row["row"])
+                if row is not None:
+                    self._look_back(training)
                 self._queue.append(training)
+
+    def _look_back(self, training: _Training) -> None:
+        """See how far it came before it was interrupted."""
+        job = self._job(training, training.number or 0)
+        training.begun = begun_training(ResultFiles(folder_of(job, self._folders)), job)
+        training.curve = [curve_point(result) for result in training.begun.results]
+        if training.begun.epochs:
+            self._observe(training, training.begun.epochs, training.begun.seconds)
+
+    def _observe(self, training: _Training, epochs: int, seconds: float) -> None:
+        whole = seconds / epochs * self._prepared.task.proxy.epochs
+        self._pace.observe(training.finalist.name, whole)
 
     def _loop(self) -> None:
         while (self._queue or self._running) and not self._stopped_by:
@@ -150,11 +172,9 @@ class Confirming:
             training.started = time.monotonic()
         elif report.kind == "rung":
             assert report.result is not None
-            training.last = report.result
             training.curve.append(curve_point(report.result))
             self._writer.set_curve(number, training.curve)
-            seconds = report.result.train_seconds / report.result.epoch
-            self._pace.observe(training.finalist.name, seconds * self._prepared.task.rungs[-1])
+            self._observe(training, report.result.epoch, report.result.train_seconds)
         elif report.kind == "lost":
             self._take_lost(number, training, report)
         elif report.kind == "done":
@@ -179,6 +199,7 @@ class Confirming:
             training.tries -= 1
         if training.tries < MOST_TRIES:
             self._display.note(f"{label}: {report.reason}; it goes on from its last epoch")
+            self._look_back(training)
             self._queue.appendleft(training)
             return
         self._executor.stop(number)
@@ -265,12 +286,15 @@ class Confirming:
 
     def progress(self) -> ConfirmProgress:
         """The confirmation as it stands."""
-        now, spent = time.monotonic(), dict[str, list[float]]()
-        for training in self._running.values():
-            seconds = 0.0 if training.started is None else now - training.started
-            spent.setdefault(training.finalist.name, []).append(seconds)
-        waiting = [training.finalist.name for training in self._queue]
-        left = self._pace.left(waiting, spent, self._executor.capacity)
+        now = time.monotonic()
+        # Trainings that share a device have a part of its seconds each.
+        share = min(1.0, self._devices / max(len(self._running), 1))
+        unfinished = [
+            (item.finalist.name, item.begun.seconds + share * (now - (item.started or now)))
+            for item in self._running.values()
+        ]
+        unfinished += [(item.finalist.name, item.begun.seconds) for item in self._queue]
+        left = self._pace.left(unfinished, self._devices)
         return ConfirmProgress(
             run=self._prepared.run.name,
             phase=self._phase,
@@ -281,8 +305,8 @@ class Confirming:
                 RunningTraining(
                     training.finalist.name,
                     training.seed,
-                    training.last.epoch if training.last else 0,
-                    self._prepared.task.rungs[-1],
+                    training.epoch,
+                    self._prepared.task.proxy.epochs,
                 )
                 for training in self._running.values()
             ),

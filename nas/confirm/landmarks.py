@@ -50,11 +50,14 @@ def parse_landmarks(words: Sequence[str]) -> Landmarks:
     """Read landmarks as a user writes them; no words are no landmarks.
 
     Raises:
-        ValueError: a word is no landmark; the message gives the nearest.
+        ValueError: a word is no landmark, the message gives the nearest; or random networks are
+            asked for twice.
     """
     presets, num_random = [], 0
-    for word in words:
+    for word in dict.fromkeys(words):
         drawn = _RANDOM.fullmatch(word)
+        if drawn and num_random:
+            raise ValueError(f"landmarks name random networks twice: random:{num_random}, {word}")
         if drawn:
             num_random = int(drawn[1])
         elif word in PRESETS or word == NARROW:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.confirm.driver import Confirming
 from nas.confirm.prepare import Prepared, prepare
@@ -133,7 +133,8 @@ def _train_and_measure(
 ) -> Ended:
     folders = folders_of(prepared)
     executor = _executor(prepared, request, data, folders)
-    confirming = Confirming(prepared, executor, writer, folders, display)
+    devices = len(worker_devices(prepared.device, request.workers))
+    confirming = Confirming(prepared, executor, writer, folders, display, devices)
     try:
         ended = confirming.train(recorded)
     finally:
@@ -155,14 +156,31 @@ def folders_of(prepared: Prepared) -> dict[tuple[str, int], str]:
     }
 
 
+def origins_of(prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """Where each network is from, by its fingerprint: a trial of the run, or a landmark."""
+    return {
+        item.network.fingerprint: {
+            "run": prepared.run.name,
+            **({"landmark": item.name} if item.number is None else {"trial": item.number}),
+        }
+        for item in prepared.confirm.finalists
+    }
+
+
 def _executor(
     prepared: Prepared, request: ConfirmRequest, data: TrainValidation, folders: Folders
 ) -> LocalExecutor:
     from nas.datasets import measure_statistics
 
     statistics = measure_statistics(data.train)
-    precision = prepared.task.precision
-    work = FullTraining(data.share_memory(), statistics, folders, request.concurrency, precision)
+    work = FullTraining(
+        data.share_memory(),
+        statistics,
+        folders,
+        origins_of(prepared),
+        request.concurrency,
+        prepared.task.precision,
+    )
     return LocalExecutor(work, worker_devices(prepared.device, request.workers))
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nas.confirm.launch import folders_of
 from nas.confirm.prepare import Prepared, prepare
 from nas.confirm.request import ConfirmRequest
+from nas.confirm.work import begun_training, folder_of
 from nas.records import Run
 from nas.records.confirmation import Finalist
+from nas.search.executor import Job
 from nas.search.plan import measure_trial
 from nas.search.workers import worker_devices
 from nas.task import Task
+from nas.training.result_files import ResultFiles
 
 MEASURED_BATCHES, LARGE_MACS = 4, 200_000_000
 """Batches that are measured; of a network with more multiply-adds a single one."""
@@ -33,7 +37,7 @@ class ConfirmPlan:
     """A confirmation that was checked and not begun.
 
     ``images`` are those of an epoch. ``seconds`` is the whole on all workers, one training at a
-    time on each, of the trainings that are not done yet, and without the test split.
+    time on each, of the epochs that are not done yet, and without the test split.
     """
 
     run: str
@@ -104,7 +108,7 @@ def _images(task: Task) -> int:
 
 
 def _left(prepared: Prepared, networks: list[PlannedNetwork]) -> list[float]:
-    """Seconds of each training that is not done yet."""
+    """Seconds that each training which is not done still takes: its other epochs are saved."""
     done: set[tuple[str, int]] = set()
     if prepared.recorded is not None:
         rows = prepared.recorded.trainings
@@ -112,9 +116,12 @@ def _left(prepared: Prepared, networks: list[PlannedNetwork]) -> list[float]:
         done = {
             (str(name), int(seed)) for name, seed in zip(rows["name"], rows["seed"], strict=True)
         }
-    return [
-        item.seconds
-        for item in networks
-        for seed in range(prepared.confirm.seeds)
-        if (item.finalist.name, seed) not in done
-    ]
+    folders, task = folders_of(prepared), prepared.task
+    left = []
+    for item in networks:
+        for seed in range(prepared.confirm.seeds):
+            if (item.finalist.name, seed) not in done:
+                job = Job(0, item.finalist.network, task, seed)
+                begun = begun_training(ResultFiles(folder_of(job, folders)), job)
+                left.append(item.seconds * (1 - begun.epochs / task.proxy.epochs))
+    return left

@@ -7,7 +7,7 @@ recorded one to go on with. Left out: training (:mod:`nas.confirm.launch`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from nas.records import Location, Run, RunSettings, driver_of
 from nas.records.confirmation import (
     Confirmation,
     ConfirmSettings,
+    Finalist,
     confirmation_location,
     open_confirmation,
 )
@@ -174,18 +175,16 @@ def _new(
     latency = None
     if run.latency is not None:
         latency = LatencyTable.from_data(run.latency, f"run {run.name!r}")
-    landmarks, notes = [], []
-    for word in words:
-        try:
-            landmarks += choose_landmarks(
-                parse_landmarks([word]), finalists, space, task, budgets, costs, latency
-            )
-        except ValueError as error:
-            if request.landmarks is not None:
-                raise
-            notes.append(f"{error}")
+
+    def choose(word: str, known: Sequence[Finalist]) -> list[Finalist]:
+        asked = parse_landmarks([word])
+        return choose_landmarks(asked, known, space, task, budgets, costs, latency)
+
+    networks, notes = _with_landmarks(
+        finalists, words, choose, is_strict=request.landmarks is not None
+    )
     seeds = request.seeds or DEFAULT_SEEDS
-    confirm = ConfirmSettings(top, seeds, controls, words, (*finalists, *landmarks))
+    confirm = ConfirmSettings(top, seeds, controls, words, networks)
     settings = RunSettings(
         space=run.settings.space,
         task=task.to_json(),
@@ -200,7 +199,39 @@ def _new(
         precision=task.precision,
         trials=seeds * len(confirm.finalists),
     )
-    return Prepared(run, location, task, settings, confirm, device, None, tuple(notes))
+    return Prepared(run, location, task, settings, confirm, device, None, notes)
+
+
+def _with_landmarks(
+    finalists: Sequence[Finalist],
+    words: Sequence[str],
+    choose: Callable[[str, Sequence[Finalist]], list[Finalist]],
+    *,
+    is_strict: bool,
+) -> tuple[tuple[Finalist, ...], tuple[str, ...]]:
+    """The finalists with their landmarks, and why some of these are left out.
+
+    No network is there twice: its trainings would be the same ones, in the same directories.
+
+    Raises:
+        ValueError: a landmark does not fit, and they are ``is_strict``ly wanted.
+    """
+    networks, notes = list(finalists), []
+    for word in dict.fromkeys(words):
+        try:
+            found = choose(word, networks)
+        except ValueError as error:
+            if is_strict:
+                raise
+            notes.append(str(error))
+            continue
+        for item in found:
+            same = next((one for one in networks if one.network == item.network), None)
+            if same is None:
+                networks.append(item)
+            else:
+                notes.append(f"landmark {item.name} is the network of {same.name}: trained once")
+    return tuple(networks), tuple(notes)
 
 
 def _resumed(

@@ -19,7 +19,7 @@ ENOUGH = 2.0
 
 @dataclass(frozen=True)
 class RunningTraining:
-    """A training at work: the last rung it passed (0: none yet) of ``epochs``."""
+    """A training at work: the last epoch of ``epochs`` that it is known to have passed."""
 
     name: str
     seed: int
@@ -101,16 +101,16 @@ class Pace:
         slope = min(max(together / spread, 0.0), 1.0) if spread > ENOUGH else STEEPNESS
         return math.exp(middle[1] + slope * (math.log(self._macs[name]) - middle[0]))
 
-    def left(
-        self, waiting: Sequence[str], running: Mapping[str, Sequence[float]], workers: int
-    ) -> float | None:
-        """Seconds until all are done on so many workers; ``running`` has seconds spent so far."""
-        lefts = [self.expected(name) for name in waiting]
-        for name, spent in running.items():
+    def left(self, unfinished: Sequence[tuple[str, float]], workers: int) -> float | None:
+        """Seconds until all are done on so many workers.
+
+        ``unfinished`` are networks, one for each training, with the seconds that it has had.
+        """
+        lefts = []
+        for name, spent in unfinished:
             expected = self.expected(name)
-            lefts += [None if expected is None else max(expected - x, 0.0) for x in spent]
-        known = [value for value in lefts if value is not None]
-        if len(known) < len(lefts) or not known:
-            return None
+            if expected is None:
+                return None
+            lefts.append(max(expected - spent, 0.0))
         # At the end fewer trainings are left than workers: the longest one decides.
-        return max(sum(known) / max(workers, 1), *known)
+        return max(sum(lefts) / workers, *lefts) if lefts else None

@@ -3,7 +3,7 @@
 A training is an :class:`~nas.evaluate.Evaluation` whose task reduces nothing. After each epoch
 its state goes to ``checkpoint.pt`` in a directory of its own; a job that begins there again goes
 on from it, to the same bits. What it leaves is what ``nas train`` leaves: ``architecture.json``,
-``weights.safetensors`` and ``training.json``, which appear whole or not at all.
+``weights.safetensors``, ``MODEL_CARD.md`` and ``training.json``, which appear whole or not at all.
 
 Left out: which jobs there are and what becomes of them (:mod:`nas.confirm.driver`).
 """
@@ -21,6 +21,7 @@ from nas.evaluate import Evaluation, RungResult
 from nas.search.executor import Job
 from nas.search.work import Begin, ProxyTraining, Running, prepare_processor
 from nas.task import Precision, proxy
+from nas.training.model_card import model_card
 from nas.training.result_files import ResultFiles
 
 if TYPE_CHECKING:
@@ -37,11 +38,15 @@ def folder_of(job: Job, folders: Folders) -> Path:
 
 @dataclass(frozen=True)
 class FullTraining:
-    """Train the job's architecture in full, and leave a directory of a training."""
+    """Train the job's architecture in full, and leave a directory of a training.
+
+    ``origins`` say where each architecture is from, by its fingerprint, for the model card.
+    """
 
     data: TrainValidation
     statistics: Statistics
     folders: Folders
+    origins: Mapping[str, Mapping[str, Any]]
     concurrency: int | None = None
     precision: Precision | None = None
     needs_main: bool = False
@@ -84,6 +89,30 @@ def finished_results(files: ResultFiles, job: Job) -> list[RungResult] | None:
             f"{wanted!r}; remove it"
         )
     return [RungResult(**result) for result in content["results"]]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a checkpoint holds of a training: whole epochs, their seconds, the rungs passed."""
+
+    epochs: int = 0
+    seconds: float = 0.0
+    results: tuple[RungResult, ...] = ()
+
+
+NOT_BEGUN = Begun()
+
+
+def begun_training(files: ResultFiles, job: Job) -> Begun:
+    """How far a job's training came before it was interrupted; no epochs where it was not begun."""
+    try:
+        saved = files.checkpoint() or {}
+    except (ValueError, OSError):
+        return NOT_BEGUN  # the worker that is to go on from it says what is wrong
+    if (saved.get("task"), saved.get("seed")) != (job.task.fingerprint, job.seed):
+        return NOT_BEGUN
+    results = tuple(RungResult(**result) for result in saved["results"])
+    return Begun(saved["training"]["epoch"], saved["train_seconds"], results)
 
 
 def _identity(job: Job) -> dict[str, Any]:
@@ -146,9 +175,9 @@ class _CheckpointedTraining:
         self._evaluation.close()
 
     def _write_results(self) -> None:
-        weights = self._evaluation.judged.state_dict()
+        weights, content = self._evaluation.judged.state_dict(), self._content()
         text = self._job.architecture.to_json(indent=2)
-        self._files.write_results(text, weights, self._content())
+        self._files.write_results(text, weights, content, card=model_card(content))
         self._is_written = True
 
     def _content(self) -> dict[str, Any]:
@@ -161,8 +190,10 @@ class _CheckpointedTraining:
             "accuracy": 1 - results[-1].error,
             "loss": results[-1].validation_loss,
             "measured_on": "validation",
+            "is_averaged": task.recipe.ema_decay is not None,
             "num_train": len(train),
             "num_measured": len(self._work.data.validation),
+            "num_validation": len(self._work.data.validation),
             "image": list(task.target.image),
             "classes": task.target.classes,
             "class_names": list(train.class_names),
@@ -179,11 +210,18 @@ class _CheckpointedTraining:
             "train_losses": list(self._evaluation.train_losses),
             "seconds": results[-1].train_seconds,
             "device": self._device_name(),
-            "threads": 1,
+            "threads": self._threads(),
             "versions": _versions(),
+            "origin": dict(self._work.origins[self._job.architecture.fingerprint]),
             "results": [asdict(result) for result in results],
             "confirmation": _identity(self._job),
         }
+
+    def _threads(self) -> int:
+        import torch
+
+        # An evaluation computes on one thread of a processor, whatever the process has.
+        return 1 if self._evaluation.device.type == "cpu" else torch.get_num_threads()
 
     def _device_name(self) -> str:
         import torch

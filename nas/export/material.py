@@ -157,7 +157,8 @@ def retrain_proxy(
         architecture=proxy(architecture, task),
         image=task.proxy_image,
         classes=task.target.classes,
-        weights=evaluation.network.state_dict(),
+        # What its error was measured with: averaged weights, where the recipe has them.
+        weights=evaluation.judged.state_dict(),
         preprocessing=Preprocessing(
             tuple(names) if len(names) == task.target.classes else (),
             tuple(statistics.mean),

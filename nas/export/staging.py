@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SUMMARY = "export.json"
@@ -45,21 +45,33 @@ def appearing(target: Path) -> Iterator[Path]:
     try:
         staging.mkdir()
         yield staging
+        _keep(staging)
         _replace(target, staging, target.parent / f".{target.name}.{mark}.old")
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
-        for parent in missing:
-            parent.rmdir()
+        with suppress(OSError):  # something else came to lie in it
+            for parent in missing:
+                parent.rmdir()
         raise
 
 
+def _keep(staging: Path) -> None:
+    """Have the disk hold all files: a power cut must not leave the directory with empty ones."""
+    for path in (*staging.iterdir(), staging):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _replace(target: Path, staging: Path, aside: Path) -> None:
-    if target.exists():
-        os.replace(target, aside)
     try:
+        if target.exists():
+            os.replace(target, aside)
         os.replace(staging, target)
-    except OSError:
-        if aside.exists():
+    except BaseException:  # Ctrl-C too may come between the two
+        if aside.exists() and not target.exists():
             os.replace(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)

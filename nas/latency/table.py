@@ -241,7 +241,10 @@ def write_table(table: LatencyTable, path: Path) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(table.to_data(), file)
+            file.flush()
+            # The new name must not reach the disk before the content does.
+            os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

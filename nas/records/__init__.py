@@ -8,7 +8,7 @@ tables: the statements (:mod:`~nas.records.schema`), Arrow tables of rows
 (:mod:`~nas.records.cache`), and frames (:mod:`~nas.records.frames`).
 """
 
-from nas.records.listing import RunSummary, delete_run, list_runs
+from nas.records.listing import RunSummary, delete_run, delete_stored_run, list_runs
 from nas.records.opening import open_run, run_names
 from nas.records.reading import Run, driver_of
 from nas.records.store import Progress
@@ -41,6 +41,7 @@ __all__ = [
     "RunSummary",
     "Stop",
     "delete_run",
+    "delete_stored_run",
     "driver_of",
     "list_runs",
     "locate",

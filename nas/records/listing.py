@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nas.records import schema
+from nas.records.databases import Database, check_storage
 from nas.records.opening import open_run, run_names
-from nas.records.reading import Run, driver_of
-from nas.records.stored import RESULTS, STATES, RunState, State
+from nas.records.reading import Run, driver_of, suggestion
+from nas.records.stored import CONFIRMATION, RESULTS, STATES, RunState, State, locate
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,24 @@ class RunSummary:
     reused: int = 0
 
 
-def list_runs(results: str | Path = RESULTS) -> list[RunSummary]:
-    """All runs under a directory, the newest first; those that cannot be read come last."""
+def list_runs(results: str | Path = RESULTS, storage: str | None = None) -> list[RunSummary]:
+    """All runs under a directory, the newest first; those that cannot be read come last.
+
+    With ``storage``, a URL, the runs in that database; what they left beside it is looked for
+    under the directory.
+
+    Raises:
+        ValueError: ``storage`` is no URL of a database that is there.
+        OSError: it cannot be read.
+    """
     root = Path(results)
-    runs = [_listed(root / name) for name in run_names(root)]
+    if storage is None:
+        runs = [
+            _listed(name, root / name, partial(open_run, root / name)) for name in run_names(root)
+        ]
+    else:
+        found = [locate(name, root, storage) for name in _stored_names(storage)]
+        runs = [_listed(place.name, place.path, partial(Run, place)) for place in found]
     return sorted(runs, key=lambda run: run.created, reverse=True)
 
 
@@ -51,20 +68,64 @@ def delete_run(path: str | Path) -> int:
         OSError: a file cannot be removed.
     """
     run = open_run(path)
-    driver = driver_of(run)
-    if driver is not None:
-        raise ValueError(f"run {run.name!r} is being driven by process {driver}; stop that first")
+    _check_idle(run)
     taken = _disk_bytes(run.path)
     shutil.rmtree(run.path)
     return taken
 
 
-def _listed(path: Path) -> RunSummary:
+def delete_stored_run(name: str, storage: str, results: str | Path = RESULTS) -> int:
+    """Delete a run from a database that may hold others, its confirmation and its directory.
+
+    Returns the bytes that the directory took.
+
+    Raises:
+        ValueError: the database holds no such run, or its driver is at work.
+        OSError: the database or a file cannot be written.
+    """
+    from nas.records.writing import delete_study  # Optuna, which reading does without
+
+    names = _stored_names(storage)
+    if name not in names:
+        raise ValueError(f"{storage} holds no run {name!r}{suggestion(name, names)}")
+    location = locate(name, results, storage)
+    run = Run(location)
+    _check_idle(run)
+    confirmation = replace(location, name=name + CONFIRMATION)
+    with run.database.snapshot() as connection:
+        is_confirmed = confirmation.name in schema.studies(connection)
+    taken = _disk_bytes(location.path)
+    if is_confirmed:
+        delete_study(confirmation)
+    delete_study(location)
+    if location.path.is_dir():
+        shutil.rmtree(location.path)
+    return taken
+
+
+def _check_idle(run: Run) -> None:
+    driver = driver_of(run)
+    if driver is not None:
+        raise ValueError(f"run {run.name!r} is being driven by process {driver}; stop that first")
+
+
+def _stored_names(storage: str) -> list[str]:
+    """The runs in a database, without their confirmations."""
+    check_storage(storage, "--storage")
+    location = locate("", storage=storage)
+    if location.database is not None and not location.database.is_file():
+        raise ValueError(f"there is no database {location.database}")
+    with Database(location).snapshot() as connection:
+        names = schema.studies(connection)
+    return [name for name in names if not name.endswith(CONFIRMATION)]
+
+
+def _listed(name: str, path: Path, opened: Callable[[], Run]) -> RunSummary:
     try:
-        return _summary(open_run(path))
+        return _summary(opened())
     except (ValueError, OSError) as error:
         return RunSummary(
-            name=path.name,
+            name=name,
             path=path,
             state="unreadable",
             space="",

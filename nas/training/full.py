@@ -12,7 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -142,6 +142,7 @@ class _Job:
     processes = ALONE
     chooser: ThreadChooser | None = None
     origin: Mapping[str, Any] = {}
+    data: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -173,8 +174,10 @@ class _Job:
         with self.processes.first_alone():  # it also prepares the images for the others
             train, validation = self._parts()
         statistics = measure_statistics(train)
+        self._check_data(files.folder, {"images": len(train), **asdict(statistics)})
         with memory_failures(self._need), ExitStack() as stack:
             training = self._training(train.to(self.device), statistics)
+            self._check_together(files.folder, training.epoch)
             log = None
             if tensorboard and self.processes.is_first:
                 log = self._curve_log(files.folder / FOLDER, training)
@@ -192,6 +195,27 @@ class _Job:
             card = model_card(content)
             files.write_results(text, judged, content, last_weights=last, card=card)
         return report
+
+    def _check_data(self, folder: Path, seen: dict[str, Any]) -> None:
+        """Refuse to go on with other images than those of before."""
+        self.data = {name: list(v) if isinstance(v, tuple) else v for name, v in seen.items()}
+        before = (self.saved or {}).get("data", self.data)
+        changed = [name for name in self.data if before.get(name) != self.data[name]]
+        if changed:
+            name = changed[0]
+            raise ValueError(
+                f"{folder}: the training images have changed since it was interrupted: {name} was "
+                f"{before.get(name)} and is {self.data[name]}; take another directory"
+            )
+
+    def _check_together(self, folder: Path, epoch: int) -> None:
+        """Refuse processes that would go on from different epochs, and so wait for one another."""
+        epochs = self.processes.gathered(epoch)
+        if len(set(epochs)) > 1:
+            raise ValueError(
+                f"{folder}: the processes found checkpoints of different epochs, {epochs}: all of "
+                f"them need the same directory"
+            )
 
     def _parts(self) -> tuple[Split, Split | None]:
         """The images to train on, and those to choose the best epoch by."""
@@ -257,6 +281,7 @@ class _Job:
         return {
             "identity": identity,
             "precision": self.precision,
+            "data": self.data,
             "threads": "auto" if self.chooser else torch.get_num_threads(),
             "training": training.state_dict(),
             "history": self.history.state_dict(),
@@ -325,7 +350,7 @@ class _Job:
 def _identity(
     architecture: Architecture, settings: FullSettings, processes: Processes
 ) -> dict[str, Any]:
-    """What a checkpoint must agree with, as JSON has it; "auto" agrees with what it became."""
+    """What a checkpoint must agree with, as JSON has it."""
     resolution = settings.resolution
     # Later settings, left out where they are as they always were.
     later = {}
@@ -352,10 +377,12 @@ def _finished(files: ResultFiles, identity: dict[str, Any], resume: bool) -> Tra
         return None
     if not resume:
         raise ValueError(f"{files.folder} holds a finished training: take another directory")
-    _check_same(files.folder, content.pop("identity", None), identity)
+    _check_same(files.folder, content.pop("identity", None), identity, content.get("precision"))
     # An interruption may have come between the last file and this.
     files.drop_checkpoint()
-    return TrainingReport(**content)
+    # A later version may say more of a training.
+    known = {item.name for item in fields(TrainingReport)}
+    return TrainingReport(**{name: value for name, value in content.items() if name in known})
 
 
 def _checkpoint(
@@ -368,14 +395,19 @@ def _checkpoint(
         raise ValueError(
             f"{files.folder} holds an unfinished training: resume it or take another directory"
         )
-    _check_same(files.folder, saved.get("identity"), identity)
+    _check_same(files.folder, saved.get("identity"), identity, saved.get("precision"))
     if "history" not in saved:
         raise ValueError(f"{files.folder} holds a checkpoint of an earlier version; remove it")
     return saved
 
 
-def _check_same(folder: Path, saved: dict[str, Any] | None, wanted: dict[str, Any]) -> None:
-    saved = saved or {}
+def _check_same(
+    folder: Path, saved: dict[str, Any] | None, wanted: dict[str, Any], became: str | None
+) -> None:
+    """``became`` is the precision that the saved training has: "auto" agrees with it."""
+    saved = dict(saved or {})
+    if saved.get("precision") == "auto" and wanted["precision"] == became:
+        saved["precision"] = became
     for name in [*wanted, *(name for name in saved if name not in wanted)]:
         before, value = saved.get(name), wanted.get(name)
         if before != value:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -70,6 +71,14 @@ class Processes:
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
+    def gathered(self, value: _Value) -> list[_Value]:
+        """What each process has, in all of them, by rank."""
+        if self.count == 1:
+            return [value]
+        values = [value] * self.count
+        distributed.all_gather_object(values, value)
+        return values
+
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """Let the first process do the block before the others: what it leaves, they find."""
@@ -86,6 +95,12 @@ class Processes:
 
 
 ALONE = Processes()
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another: the first prepares a large data set alone.
+
+torchrun ends all when one fails, so that none waits in vain.
+"""
 
 
 @contextmanager
@@ -104,7 +119,7 @@ def launched_processes(device: str) -> Iterator[Processes]:
     backend = "gloo" if device == "cpu" else "nccl"
     if backend == "nccl":
         torch.cuda.set_device(processes.local_rank)
-    distributed.init_process_group(backend)
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield processes
     finally:
