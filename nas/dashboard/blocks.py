@@ -15,6 +15,8 @@ Child: TypeAlias = str | Component | Sequence[str | Component] | None
 
 GRAPH: Any = {
     "displaylogo": False,
+    # Else plotly has a button that sends the figure to a server of its makers.
+    "showSendToCloud": False,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "svg"},
 }

@@ -37,8 +37,13 @@
 
   function taught(plotly) {
     const react = plotly.react;
-    plotly.react = (graph, figure, ...others) =>
-      react(graph, others.length || !figure || !figure.data ? figure : kept(graph, figure), ...others);
+    plotly.react = async (graph, figure, ...others) => {
+      const isWhole = !others.length && figure && figure.data;
+      const drawn = await react(graph, isWhole ? kept(graph, figure) : figure, ...others);
+      // For what lies over a figure (chosen.js).
+      graph.dispatchEvent(new CustomEvent("nas:drawn", { bubbles: true }));
+      return drawn;
+    };
     return plotly;
   }
 

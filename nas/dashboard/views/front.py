@@ -52,6 +52,8 @@ def layout(state: Address) -> Component:
             dcc.Store(id="front-fresh"),
             dcc.Store(id="front-others"),
             dcc.Store(id="front-marked"),
+            dcc.Store(id="front-place"),
+            dcc.Store(id="front-ringed"),
             html.Div(
                 [
                     html.Section(
@@ -147,8 +149,6 @@ def register(app: Dash, source: Source) -> None:
             _cloud(seen),
             theme=seen.theme,
             budget=budget_of(snapshot, state),
-            chosen=state.trial,
-            place=_place(standings(snapshot), state),
             brushed=_brushed(brush, state.run),
         )
         words = drawn_words(len(snapshot.trials), len(_thinned(snapshot, state.x)))
@@ -175,18 +175,17 @@ def register(app: Dash, source: Source) -> None:
 
     @app.callback(
         Output("front-chosen", "children"),
+        Output("front-place", "data"),
         *LOOK,
-        State("front-chosen", "children"),
     )
-    def choose(
-        pathname: object, search: object, version: object, theme: object, shown: object
-    ) -> Any:
+    def choose(pathname: object, search: object, version: object, theme: object) -> Any:
         seen = see(source, "front", pathname, search, theme)
-        return chosen_panel(seen, standings(seen.snapshot))
+        table = standings(seen.snapshot)
+        return chosen_panel(seen, table), _place(table, seen.state)
 
 
 def _register_page_moves(app: Dash) -> None:
-    """What the page does alone: the line and the ring follow the address, and set it."""
+    """What the page does alone: the line and the square follow the address, and set it."""
     app.clientside_callback(
         ClientsideFunction("nas", "dressFront"),
         Output("front-figure", "figure", allow_duplicate=True),
@@ -209,6 +208,12 @@ def _register_page_moves(app: Dash) -> None:
         Output("front-marked", "data"),
         Input("address", "search"),
         Input("front-rows", "children"),
+    )
+    app.clientside_callback(
+        ClientsideFunction("nas", "ringChosen"),
+        Output("front-ringed", "data"),
+        Input("address", "search"),
+        Input("front-place", "data"),
     )
     app.clientside_callback(
         ClientsideFunction("nas", "moveBudget"),
@@ -264,10 +269,13 @@ def _cloud(seen: Seen) -> dict[str, Any]:
     return {**figure, "layout": {**figure["layout"], "uirevision": revision}}
 
 
-def _place(table: pd.DataFrame, state: Address) -> tuple[float, float] | None:
+def _place(table: pd.DataFrame, state: Address) -> dict[str, Any] | None:
     """Where the chosen trial is, drawn or thinned out; None for one without an error."""
     row = table[(table["number"] == state.trial) & table["shown_error"].notna()]
-    return None if row.empty else (float(row[state.x].iloc[0]), float(row["shown_error"].iloc[0]))
+    if row.empty:
+        return None
+    x, y = float(row[state.x].iloc[0]), float(row["shown_error"].iloc[0])
+    return {"trial": state.trial, "cost": state.x, "x": x, "y": y}
 
 
 def _thinned(snapshot: Snapshot, x: str) -> pd.DataFrame:
