@@ -51,6 +51,7 @@ MARKS = {
     "failed": _Mark("failed", VERMILLION, "x-thin-open", 8),
     "stopped": _Mark("stopped early", GREY, "circle-open", 8),
     "running": _Mark("running", GREEN, "diamond-open", 8),
+    "unfinished": _Mark("unfinished", GREY, "diamond-open", 8),
     "dominated": _Mark("dominated", GREY, "circle", 6, 0.6),
     "front": _Mark("front", BLUE, "circle", 10),
 }
@@ -197,7 +198,7 @@ def _knee(knee: pd.DataFrame, x: str, cheapest: float) -> go.Scatter:
 def _hover(row: Mapping[Any, Any]) -> str:
     standing = str(row["standing"])
     shown = percent(_number(row["shown_error"]))
-    if standing in ("stopped", "running"):
+    if standing in ("stopped", "running", "unfinished"):
         shown += " at its last epoch" if shown != "-" else ""
     lines = [
         f"<b>trial {row['number']}</b>, {MARKS[standing].label}",

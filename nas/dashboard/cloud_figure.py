@@ -9,6 +9,7 @@ without asking, and ``assets/chosen.js`` lays the square around the chosen trial
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -98,7 +99,8 @@ def default_budget(front: pd.DataFrame, x: str) -> int | None:
 def _prepared(trace: dict[str, Any], counts: dict[Any, int]) -> dict[str, Any]:
     """The trace with its count in words, an id of its own, and on the graphics card if large."""
     standing, bracket, _ = str(trace.get("name")).partition(" (")
-    trace = {**trace, "uid": standing}
+    # plotly makes a CSS class of the id, and fails to remove a figure whose id is not a word.
+    trace = {**trace, "uid": re.sub(r"\W+", "-", standing)}
     if not bracket or standing not in counts:
         return trace
     number, of = len(trace["x"]), counts[standing]

@@ -53,7 +53,7 @@ def test_a_click_on_a_point_shows_its_network(browser, served, run, front):
         visit.until(
             f"document.querySelector('#front-chosen h3').innerText.startsWith('Trial {number}')"
         )
-        assert "front" in title.inner_text()
+        assert "on the front" in title.inner_text()
         image = visit.page.locator("#front-chosen img")
         assert f"trial={number}" in image.get_attribute("src")
         visit.until("document.querySelector('.drawing img').naturalWidth > 100")
@@ -159,7 +159,9 @@ def test_the_downloaded_picture_has_the_square(browser, served, front, tmp_path)
     with Visit(browser, served) as visit:
         visit.drawn(FIGURE)
         for address, squares in ((None, 0), (number, 1)):
-            visit.page.evaluate(f"dash_clientside.nas.navigate({{trial: {address or 'null'}}}, true)")
+            visit.page.evaluate(
+                f"dash_clientside.nas.navigate({{trial: {address or 'null'}}}, true)"
+            )
             visit.page.locator(FIGURE).hover()
             with visit.page.expect_download() as download:
                 visit.page.locator(f"{FIGURE} .modebar-btn[data-title^=Download]").click()
@@ -167,7 +169,7 @@ def test_the_downloaded_picture_has_the_square(browser, served, front, tmp_path)
             download.value.save_as(path)
             text = path.read_text()
             assert text.startswith("<svg")
-            assert len(re.findall(r'M10,10H-10V-10H10Z', text)) == squares
+            assert len(re.findall(r"M10,10H-10V-10H10Z", text)) == squares
         visit.assert_quiet()
 
 

@@ -290,9 +290,13 @@ def compared(source: Source, seen: Seen) -> Compared:
         **left_out,
         **dict.fromkeys(chosen.names[limit:] if others else (), f"more than {MAX_RUNS} runs"),
     }
+    snapshots = {name: source.snapshot(name) for name in kept}
+    unread = {name: one.loading for name, one in snapshots.items() if one.loading}
+    left_out |= {name: f"not read yet ({loading})" for name, loading in unread.items()}
+    kept = tuple(name for name in kept if name not in unread)
     own = comparable_runs({name: settings[name] for name in kept})
     return Compared(
-        {name: source.snapshot(name) for name in kept},
+        {name: snapshots[name] for name in kept},
         Comparable(own.names, own.groups, left_out),
         settings[first].objectives,
         settings[first].reference,

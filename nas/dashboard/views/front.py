@@ -181,7 +181,9 @@ def register(app: Dash, source: Source) -> None:
     def choose(pathname: object, search: object, version: object, theme: object) -> Any:
         seen = see(source, "front", pathname, search, theme)
         table = standings(seen.snapshot)
-        return chosen_panel(seen, table), _place(table, seen.state)
+        budget = budget_of(seen.snapshot, seen.state)
+        shown = chosen_panel(seen, table, picks(seen.snapshot), budget)
+        return shown, _place(table, seen.state)
 
 
 def _register_page_moves(app: Dash) -> None:
@@ -230,7 +232,7 @@ def _register_page_moves(app: Dash) -> None:
 def standings(snapshot: Snapshot) -> pd.DataFrame:
     """The run's ``trials_table``."""
     return snapshot.computed(
-        "trials_table", lambda s: trials_table(s.trials, s.objectives, s.curves)
+        "trials_table", lambda s: trials_table(s.trials, s.objectives, s.curves, is_live=s.is_live)
     )
 
 

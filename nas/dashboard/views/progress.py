@@ -86,7 +86,7 @@ def layout(state: State) -> Component:
                 ],
                 className="pair",
             ),
-            card("Running trials", html.Div(id="progress-running")),
+            card("Trials under way", html.Div(id="progress-running")),
             card(
                 "Rejected before training",
                 html.Div(id="progress-rejections"),
@@ -153,7 +153,7 @@ def register(app: Dash, source: Source) -> None:
         seen = see(source, "progress", pathname, search, theme)
         run = seen.snapshot.run
         return (
-            spend_part(seen.snapshot.trials, run.given_up_seconds),
+            spend_part(seen.snapshot.trials, run.given_up_seconds, seen.snapshot.is_live),
             rejections_part(run.rejections.counts, run.rejections.last, run.settings),
         )
 
@@ -282,7 +282,7 @@ def gain_words(table: pd.DataFrame, settings: RunSettings) -> str:
     return f"{words} The front had {won}." if won else words
 
 
-def spend_part(trials: pd.DataFrame, given_up_seconds: float) -> Component:
+def spend_part(trials: pd.DataFrame, given_up_seconds: float, is_live: bool) -> Component:
     """A bar of the device-seconds by state, and the table of it."""
     table = spend_table(trials)
     rows = [row for row in table.to_dict("records") if row["trials"] or row["state"] == "total"]
@@ -304,7 +304,7 @@ def spend_part(trials: pd.DataFrame, given_up_seconds: float) -> Component:
     )
     body: list[Sequence[Child]] = [
         (
-            [html.Span(className=f"key {row['state']}"), _state_words(str(row["state"]))],
+            [html.Span(className=f"key {row['state']}"), _state_words(str(row["state"]), is_live)],
             f"{row['trials']:,}",
             f"{row['reused']:,}" if row["reused"] else "-",
             f"{row['epochs']:,}",
@@ -327,8 +327,9 @@ def spend_part(trials: pd.DataFrame, given_up_seconds: float) -> Component:
     return html.Div(parts)
 
 
-def _state_words(state: str) -> str:
-    return {**STATE_WORDS, "running": "running", "total": "all"}[state]
+def _state_words(state: str, is_live: bool) -> str:
+    going = "running" if is_live else "unfinished"
+    return {**STATE_WORDS, "running": going, "total": "all"}[state]
 
 
 def running_part(snapshot: Snapshot, state: State, now: datetime | None) -> Component:
@@ -353,11 +354,15 @@ def running_part(snapshot: Snapshot, state: State, now: datetime | None) -> Comp
         )
         for row in table.head(MAX_RUNNING).to_dict("records")
     ]
-    words = [] if snapshot.is_live else [quiet("The search was interrupted while these ran.")]
+    words = (
+        []
+        if snapshot.is_live
+        else [quiet("The search was interrupted while these ran; a resumed one runs them again.")]
+    )
     heads = ("trial", "epoch", ">error so far", ">MACs", ">parameters", ">since", ">for", "origin")
-    shown = data_table(heads, rows, "Running trials")
+    shown = data_table(heads, rows, "Trials under way")
     if len(table) > MAX_RUNNING:
-        words.append(quiet(f"{len(table) - MAX_RUNNING:,} more are running."))
+        words.append(quiet(f"{len(table) - MAX_RUNNING:,} more are under way."))
     return html.Div([shown, *words])
 
 
