@@ -56,7 +56,6 @@ def test_every_view_answers_for_every_kind_of_run(runs, view, kind):
         ("progress", "none", "No trial has ended yet."),
         ("progress", "none", "Nothing has been trained yet."),
         ("progress", "running", "interrupted while these ran; a resumed one runs them again."),
-        ("progress", "running", "unfinished 3"),
         ("trials", "running", "unfinished 3"),
         ("progress", "failures", "5 failed"),
         ("choices", "none", "Needs 20 complete trials to say anything; there are 0."),

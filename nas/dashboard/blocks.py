@@ -44,6 +44,15 @@ def figure(name: str, label: str, kind: str = "plot", **more: Any) -> html.Div:
     return html.Div(graph, className=kind, role="group", **named(label))
 
 
+def without_webgl(words: str) -> html.P:
+    """What is said in a block of class ``drawn-by-webgl`` where the browser has no WebGL."""
+    why = (
+        "This browser has no WebGL: it is turned off, or the graphics card is not supported. "
+        "Hardware acceleration in the browser's settings turns it on. "
+    )
+    return html.P(why + words, className="no-webgl warning", role="status")
+
+
 def switch(name: str, label: str, options: Mapping[str, str], value: str) -> html.Div:
     """Radio buttons as a segmented switch, by value and words, with a label before them."""
     buttons = dcc.RadioItems(

@@ -1,14 +1,17 @@
 """The front and the architecture view in a real browser, over real runs."""
 
 import re
+import sqlite3
 
 import pytest
 from dashboard_pages import Served, Visit
 from synthetic_runs import make_run
+from test_show_trial import change_attribute
 
 from nas.analysis.picks import resolve_pick
 from nas.analysis.tables import front_table
-from nas.dashboard.cloud_figure import default_budget
+from nas.dashboard.cloud_figure import MANY, default_budget
+from nas.records import Outcome, open_run
 
 pytestmark = pytest.mark.browser
 FIGURE = "#front-figure"
@@ -348,6 +351,61 @@ def test_the_keyboard_reaches_the_front_and_its_networks(browser, served, front)
         field.fill("3")
         field.press("Enter")
         visit.page.get_by_text("preset cifar_googlenet").wait_for()
+        visit.assert_quiet()
+
+
+NO_WEBGL = """
+    const real = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
+        return /webgl/.test(kind) ? null : real.call(this, kind, ...more);
+    };
+"""
+
+
+def test_without_webgl_the_cloud_is_drawn_and_the_page_says_why_it_is_slow(browser, tmp_path):
+    def outcome(number, error, curve):  # all but the first few are dominated
+        return Outcome("complete", error + 0.2 * (number > 3), epochs=8, train_seconds=3.0)
+
+    run = make_run(tmp_path, "large", trials=MANY + 10, outcome=outcome)
+    clouds = "document.querySelector('#front-figure .js-plotly-plot')._fullData.map(t => t.type)"
+    marks = f"document.querySelectorAll('{FIGURE} .scatterlayer .points path').length"
+    words = "This browser has no WebGL"
+    with Served([run]) as served:
+        with Visit(browser, served) as visit:
+            visit.drawn(FIGURE)
+            assert "scattergl" in visit.page.evaluate(clouds)
+            assert visit.page.get_by_text(words).is_hidden()
+            visit.assert_quiet()
+        with Visit(browser, served, script=NO_WEBGL) as visit:
+            visit.drawn(FIGURE)
+            visit.page.get_by_text(words).wait_for()
+            assert set(visit.page.evaluate(clouds)) == {"scatter"}
+            visit.until(f"{marks} > {MANY}")
+            dominated = "document.querySelector('#front-figure .js-plotly-plot').data.find({})"
+            number = visit.page.evaluate(
+                f"{dominated.format('t => t.uid === `dominated`')}.customdata[0]"
+            )
+            visit.click_trial(FIGURE, number)
+            visit.page.locator("#front-chosen").get_by_text("no worse in any objective").wait_for()
+            visit.page.get_by_role("link", name="Choices").click()
+            visit.page.locator(".choices-view").get_by_text(words).wait_for()
+            assert visit.page.locator("#choices-parallel").is_hidden()
+            visit.assert_quiet()
+
+
+def test_a_run_with_repeated_networks_can_be_left_for_another_view(browser, tmp_path):
+    """Error bars are drawn by a trace that plotly has to remove when another view opens."""
+    run = make_run(tmp_path, "repeats", trials=6)
+    with sqlite3.connect(run.path / "study.db") as database:
+        for number in (0, 1):  # one proxy, trained with two seeds
+            change_attribute(database, number, "proposal", proxy_fingerprint="0" * 16)
+    with Served([open_run(run.path)]) as served, Visit(browser, served) as visit:
+        visit.drawn(FIGURE)
+        visit.page.locator(f"{FIGURE} .legendtext").get_by_text("mean over seeds").wait_for()
+        visit.page.get_by_role("link", name="Progress").click()
+        visit.page.locator("#progress-facts").get_by_text("trials ended").wait_for()
+        visit.page.get_by_role("link", name="Front", exact=True).click()
+        visit.drawn(FIGURE)
         visit.assert_quiet()
 
 

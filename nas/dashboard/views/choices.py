@@ -28,7 +28,7 @@ from nas.analysis.parallel import parallel_table
 from nas.analysis.structure import branches_table, reductions_table
 from nas.cost import COST_LABELS, COSTS
 from nas.dashboard.address import bind_parameter, select_on_click, watch
-from nas.dashboard.blocks import card, count_of, figure, switch
+from nas.dashboard.blocks import card, count_of, figure, switch, without_webgl
 from nas.dashboard.brush import PATTERN, Brush, column_words, read_brush
 from nas.dashboard.importances import MIN_TRIALS, Importances
 from nas.dashboard.parallel_brush import brushed_figure, drawn_lines
@@ -138,8 +138,16 @@ def _parallel_card() -> Component:
             className="controls",
         ),
         html.Div(
-            figure("choices-parallel", "Parallel coordinates of trials", "plot parallel"),
-            className="scroll",
+            [
+                without_webgl(
+                    'Without it there are no lines here; "Filter without drawing" does the same.'
+                ),
+                html.Div(
+                    figure("choices-parallel", "Parallel coordinates of trials", "plot parallel"),
+                    className="scroll",
+                ),
+            ],
+            className="drawn-by-webgl",
         ),
         html.Div(id="choices-passing", className="passing", role="status"),
         html.Details(

@@ -13,7 +13,7 @@ from nas.analysis.repeats import error_bars_table
 from nas.analysis.tables import front_table, picks_table, trials_table
 from nas.cost import COST_LABELS, COSTS
 from nas.dashboard.address import bind_parameter, select_on_click, watch
-from nas.dashboard.blocks import GRAPH, named, switch
+from nas.dashboard.blocks import GRAPH, named, switch, without_webgl
 from nas.dashboard.cloud_figure import cloud_figure, default_budget, drawn_words, dressed
 from nas.dashboard.picked import budget_panel, chosen_panel, front_panel
 from nas.dashboard.seen import LOOK, Seen, see
@@ -36,6 +36,9 @@ def layout(state: Address) -> Component:
                 role="group",
                 **named("Error against cost of all trials; the tables beside have the front"),
             ),
+            without_webgl(
+                "Until then all marks are drawn without it, which is slower where there are many."
+            ),
             html.Figcaption(
                 [
                     "Each mark is a trial; lower and further left is better. Click one to see its "
@@ -44,7 +47,8 @@ def layout(state: Address) -> Component:
                 ],
                 className="note",
             ),
-        ]
+        ],
+        className="drawn-by-webgl",
     )
     return html.Div(
         [
