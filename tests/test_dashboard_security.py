@@ -414,6 +414,8 @@ def test_half_a_run_is_never_given_for_the_whole(run, monkeypatch):
     assert "The run is being read" in words(page.part("view.children"))
     assert not unread._computed, "nothing is read by those who ask"
     monkeypatch.setattr(page.source, "snapshot", read)
-    assert "The run is being read" not in words(page.part("view.children", reading__data=True))
+    assert "The run is being read" not in words(
+        page.part("view.children", changed=["version.data"], shown_view__data="")
+    )
     for address in addresses:
         assert page.client.get(address, **LOCAL).status_code == 200

@@ -115,19 +115,19 @@ def _register_shell(app: Dash, source: Source) -> None:
 
     @app.callback(
         Output("view", "children"),
-        Output("reading", "data"),
+        Output("shown-view", "data"),
         Input("address", "pathname"),
         Input("version", "data"),
         State("address", "search"),
-        State("reading", "data"),
+        State("shown-view", "data"),
     )
-    def show_view(pathname: object, version: object, search: object, reading: object) -> Any:
-        if ctx.triggered_prop_ids.keys() == {"version.data"} and not reading:
-            raise PreventUpdate  # the view is there, and draws what is new by itself
+    def show_view(pathname: object, version: object, search: object, shown: object) -> Any:
         state = read_state(pathname, search, source.names)
+        if ctx.triggered_prop_ids.keys() == {"version.data"} and shown == state.view:
+            raise PreventUpdate  # the view is there, and draws what is new by itself
         if state.view not in FIRST_VIEWS and source.snapshot(state.run).loading:
-            return empty_view("The run is being read", READING_WORDS), True
-        return views.module(state.view).layout(state), False
+            return empty_view("The run is being read", READING_WORDS), ""
+        return views.module(state.view).layout(state), state.view
 
     app.clientside_callback(
         ClientsideFunction("nas", "readTheme"),

@@ -109,13 +109,16 @@ def register(app: Dash, source: Source) -> None:
         Output("progress-running", "children"),
         *LOOK,
         Input("tick", "n_intervals"),
+        State("progress-facts", "children"),
     )
     def show_now(
-        pathname: object, search: object, version: object, theme: object, _: object
+        pathname: object, search: object, version: object, theme: object, _: object, shown: object
     ) -> Any:
         seen = see(source, "progress", pathname, search, theme)
-        # Between two news only the clock goes on, and only while a search is at work.
-        if ctx.triggered_prop_ids.keys() == {"tick.n_intervals"} and not seen.snapshot.is_live:
+        # Between two news only the clock goes on, and only while a search is at work. An answer
+        # that takes longer than the clock is dropped by the page: then nothing is shown yet.
+        is_tick = ctx.triggered_prop_ids.keys() == {"tick.n_intervals"}
+        if is_tick and shown and not seen.snapshot.is_live:
             raise PreventUpdate
         now = datetime.now() if seen.snapshot.is_live else None
         return (
