@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from dash import Dash, Input, Output, ctx, html
+from dash import Dash, Input, Output, State, ctx, html
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
@@ -38,7 +38,8 @@ from nas.dashboard.blocks import (
 )
 from nas.dashboard.seen import LOOK, see
 from nas.dashboard.source import Snapshot, Source
-from nas.dashboard.state import State, declare
+from nas.dashboard.state import State as Address
+from nas.dashboard.state import declare
 from nas.quantities import format_count, format_seconds
 from nas.records import RunSettings
 from nas.task import Task
@@ -52,7 +53,7 @@ MAX_RUNNING = 100
 LIMIT_WORDS = {"trials": "trained trials", "seconds": "time", "device_seconds": "device time"}
 
 
-def layout(state: State) -> Component:
+def layout(state: Address) -> Component:
     """The view's components, empty."""
     return html.Div(
         [
@@ -335,7 +336,7 @@ def _state_words(state: str, is_live: bool) -> str:
     return {**STATE_WORDS, "running": going, "total": "all"}[state]
 
 
-def running_part(snapshot: Snapshot, state: State, now: datetime | None) -> Component:
+def running_part(snapshot: Snapshot, state: Address, now: datetime | None) -> Component:
     """The running trials with their rungs; a word on why there are none."""
     rungs = Task.from_json(snapshot.settings.task).rungs
     table = running_table(snapshot.trials, snapshot.curves, rungs, now=now)
