@@ -149,6 +149,7 @@ def _parallel_card() -> Component:
             ],
             className="drawn-by-webgl",
         ),
+        html.P("Being computed ...", id="choices-parallel-note", className="note"),
         html.Div(id="choices-passing", className="passing", role="status"),
         html.Details(
             [
@@ -215,6 +216,7 @@ def register(app: Dash, source: Source) -> None:
 
     @app.callback(
         Output("choices-importance", "figure"),
+        Output("choices-importance", "className"),
         Output("choices-importance-note", "children"),
         Input("choices-importance-by", "value"),
         Input("choices-about", "data"),
@@ -232,10 +234,12 @@ def register(app: Dash, source: Source) -> None:
         drawn.update_layout(uirevision=f"{seen.state.run} {by}")
         if table.empty:
             drawn = _blank(drawn)
-        return drawn, importance_words(table, seen.snapshot)
+        kind = "nothing" if table.empty else ""
+        return drawn, kind, importance_words(table, seen.snapshot)
 
     @app.callback(
         Output("choices-parallel", "figure"),
+        Output("choices-parallel-note", "children"),
         Output("choices-axes", "options"),
         Output("choices-rule-name", "options"),
         Input("choices-about", "data"),
@@ -258,7 +262,7 @@ def register(app: Dash, source: Source) -> None:
         if not drawn.data:
             drawn = _blank(drawn, "No trial has an error yet.")
         drawn.update_layout(uirevision=seen.state.run)
-        return drawn, names, [*NUMBERS[::-1], *names]
+        return drawn, "", names, [*NUMBERS[::-1], *names]
 
     @app.callback(Output("choices-passing", "children"), *LOOK)
     def show_passing(pathname: object, search: object, version: object, theme: object) -> Any:

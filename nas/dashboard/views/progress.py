@@ -224,11 +224,15 @@ def _since(volumes: pd.Series) -> str:
 
 
 def _end_fact(snapshot: Snapshot, now: datetime | None) -> tuple[str, str, str]:
+    spent = format_seconds(snapshot.run.elapsed_seconds)
     if not snapshot.is_live:
         ended = snapshot.run.ended
-        spent = format_seconds(snapshot.run.elapsed_seconds)
         return "searched for", spent, ended.message if ended else "interrupted"
     table = limits(snapshot, now)
+    reached = table[table["share"] >= 1].to_dict("records")
+    if reached and not (snapshot.trials["state"] == "running").any():
+        # The search has just ended, or `nas confirm` is at work.
+        return "searched for", spent, _limit_words(reached[0])
     first = table[table["is_first"]].to_dict("records")
     if not first:
         words = "no limit is set" if table.empty else "known after two trials"
