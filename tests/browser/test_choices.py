@@ -93,7 +93,7 @@ def test_a_brush_needs_no_mouse(browser, served, run):
     with Visit(browser, served, "/choices?axes=residual") as visit:
         page = visit.page
         visit.drawn("#choices-parallel")
-        page.get_by_text("Filter without drawing").focus()
+        page.get_by_text("Filter without drawing", exact=True).focus()
         page.keyboard.press("Enter")
         page.locator("#choices-rule-name").focus()
         page.keyboard.press("Enter")
