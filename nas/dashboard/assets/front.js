@@ -38,7 +38,7 @@
     const budget = parseCount(pairs.get("budget") || "") || meta.budget;
     written = budget ? formatCount(budget) : "";
     if (isDressed(figure, budget)) return [none(), written, LABELS[meta.x] || ""];
-    const layout = { ...figure.layout, dragmode: dragmode() };
+    const layout = { ...figure.layout, dragmode: dragmode(figure.layout) };
     if (budget && layout.shapes && layout.shapes.length) {
       const [line, ...others] = layout.shapes;
       const xanchor = budget < meta.middle ? "left" : "right";
@@ -53,8 +53,8 @@
     return [{ ...figure, data, layout }, written, LABELS[meta.x] || ""];
   }
 
-  // Where there is no mouse, a finger on the figure scrolls the page.
-  const dragmode = () => (coarse.matches ? false : "zoom");
+  // Where there is no mouse, a finger on the figure scrolls the page; else it is as the reader set it.
+  const dragmode = (layout) => (coarse.matches ? false : layout.dragmode);
 
   // On a phone there is no room for the trial's number, which the table beside it has.
   const SHORT_KNEE = "<b>knee</b>";
@@ -66,7 +66,7 @@
       ? line && line.x0 === budget && line.x1 === budget && line.y0 === 0 && line.y1 === 1
       : !line;
     const knee = isNarrow() && data.find((trace) => trace.uid === "knee");
-    return isInPlace && layout.dragmode === dragmode() && !(knee && knee.text[0] !== SHORT_KNEE);
+    return isInPlace && layout.dragmode === dragmode(layout) && !(knee && knee.text[0] !== SHORT_KNEE);
   }
 
   const isNarrow = () => window.innerWidth < 600; // as in nas.css
