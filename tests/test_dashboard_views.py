@@ -62,7 +62,7 @@ def test_every_view_answers_for_every_kind_of_run(runs, view, kind):
         ("choices", "none", "No trial has an error yet."),
         ("choices", "failures", "No trial is complete yet."),
         ("compare", "none", "No run has a front yet."),
-        ("compare", "one-trial", "Only one run is open"),
+        ("compare", "one-trial", "Only this run is compared"),
         ("trials", "failures", "failed 5"),
     ],
 )

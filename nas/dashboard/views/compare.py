@@ -325,7 +325,10 @@ def bands(runs: Compared, held: Held, state: Address, theme: ThemeName) -> Any:
 def fronts_words(runs: Compared, is_band: bool) -> str:
     """How to read the figure."""
     if len(runs.snapshots) == 1:
-        return "Only one run is open: choose others above, or start the dashboard with more."
+        return (
+            "Only this run is compared: no other that is open has the same task and objectives. "
+            "Choose others above, or start the dashboard with more."
+        )
     if not is_band:
         return "Rings mark the knees. Click a mark to see whose it is."
     if not runs.has_repeats:
