@@ -38,8 +38,10 @@ class Page:
             if f"{view}-" in key and "callback" in one
         ]
 
-    def ask(self, output, **values):
+    def ask(self, output, *, changed=None, **values):
         """The answer of the callback that has ``output``, by component and property.
+
+        ``changed`` names what it is asked for; all of its inputs without.
 
         ``values`` are inputs and states by their name with ``__`` for the dash and the dot, such
         as ``trials_grid__getRowsRequest``; what is not given is None.
@@ -61,7 +63,8 @@ class Page:
             "outputs": outputs if key.startswith("..") else outputs[0],
             "inputs": filled(about["inputs"]),
             "state": filled(about["state"]),
-            "changedPropIds": [f"{item['id']}.{item['property']}" for item in about["inputs"]],
+            "changedPropIds": changed
+            or [f"{item['id']}.{item['property']}" for item in about["inputs"]],
         }
         answer = self.client.post("/_dash-update-component", json=body)
         if answer.status_code == 204:

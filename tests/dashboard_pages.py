@@ -43,7 +43,9 @@ class Served:
 class Visit:
     """A page in the browser with all that it asked for and complained about."""
 
-    def __init__(self, browser, served, path="/", *, width=1280, height=900, scheme="light"):
+    def __init__(
+        self, browser, served, path="/", *, width=1280, height=900, scheme="light", script=""
+    ):
         self.context = browser.new_context(
             viewport={"width": width, "height": height},
             color_scheme=scheme,
@@ -58,6 +60,8 @@ class Visit:
             "console", lambda m: self.complaints.append(m.text) if m.type != "log" else None
         )
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        if script:  # runs before those of the page
+            self.page.add_init_script(script)
         self.page.goto(served.url + path)
 
     def __enter__(self):

@@ -425,7 +425,7 @@ def test_runs_say_what_became_of_the_trials(stopped: Path, width: int) -> None:
     for whole in ("a-run-of-some-length", "fashion-mnist-mini", "finished"):
         assert whole in result.out
     words = " ".join(result.out.split())
-    for part in ("3 trained", "1 reused", "1 failed", "1 open"):
+    for part in ("3 trained", "1 reused", "1 failed", "1 unfinished"):
         assert part.split()[0] in words
         assert part.split()[1] in words
     (data,) = nas("runs", "--results", stopped.parent, "--json").data
@@ -435,9 +435,9 @@ def test_runs_say_what_became_of_the_trials(stopped: Path, width: int) -> None:
 
 def test_no_trial_is_running_in_a_run_that_is_not(stopped: Path) -> None:
     result = nas("show", stopped)
-    assert "1 interrupted" in result.out
+    assert "1 unfinished" in result.out
     assert "running" not in result.out
-    assert "interrupted" in nas("show", stopped, "--trial", 5).out
+    assert "unfinished: a resumed" in nas("show", stopped, "--trial", 5).out
 
 
 def test_the_reference_has_names_and_units(stopped: Path) -> None:

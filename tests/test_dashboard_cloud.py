@@ -8,7 +8,6 @@ from synthetic_runs import CURVES, OBJECTIVES, TRIALS, M
 from nas.analysis.cloud import thinned_table
 from nas.analysis.tables import front_table, trials_table
 from nas.dashboard.cloud_figure import (
-    CHOSEN,
     MANY,
     cloud_figure,
     default_budget,
@@ -115,24 +114,18 @@ def test_each_standing_has_a_shape_of_its_own(few):
 def test_dressing_a_shared_figure_leaves_it_as_it_is(few):
     figure = drawn(few)
     before = repr(figure)
-    one = dressed(figure, theme="light", budget=12 * M, chosen=2, brushed={2, 4})
+    one = dressed(figure, theme="light", budget=12 * M, brushed={2, 4})
     assert repr(figure) == before
     line = one["layout"]["shapes"][0]
     assert (line["x0"], line["x1"], line["y0"], line["y1"]) == (12 * M, 12 * M, 0, 1)
     assert line["label"]["text"] == "budget 12M"
-    ring = one["data"][-1]
-    assert (ring["uid"], ring["x"], ring["y"]) == (CHOSEN, [10 * M], [0.2])
     front = next(trace for trace in one["data"] if trace["uid"] == "front")
     chosen = [front["customdata"][index] for index in front["selectedpoints"]]
     assert sorted(chosen) == [2, 4]
 
 
-def test_a_trial_that_is_thinned_out_is_ringed_where_it_is(few):
-    ring = dressed(drawn(few), theme="dark", budget=None, chosen=99, place=(5.0, 0.5))["data"][-1]
-    assert (ring["x"], ring["y"]) == ([5.0], [0.5])
-    nothing = dressed(drawn(few), theme="dark", budget=None, chosen=99)
-    assert nothing["data"][-1]["x"] == []
-    assert nothing["layout"]["shapes"] == []
+def test_without_a_budget_there_is_no_line(few):
+    assert dressed(drawn(few), theme="dark", budget=None)["layout"]["shapes"] == []
 
 
 def test_the_first_budget_is_between_the_knee_and_the_next_of_the_front(few):

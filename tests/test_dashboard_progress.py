@@ -40,6 +40,22 @@ def test_the_facts_are_those_of_the_run(page):
     assert "38" in said  # 31 + 7, as written
 
 
+def test_the_clock_asks_again_for_what_is_not_shown_yet(page):
+    """A page drops an answer that is overtaken by the clock's next question."""
+    asked = {"changed": ["tick.n_intervals"]}
+    assert "trials ended" in words(page.part("progress-facts.children", **asked))
+    assert page.ask("progress-facts.children", progress_facts__children=["shown"], **asked) is None
+    assert page.ask("progress-facts.children", progress_facts__children=["shown"]) is not None
+
+
+def test_a_view_that_is_overtaken_by_news_is_shown_all_the_same(page):
+    news = {"changed": ["version.data"]}
+    for shown in ("front", "", None):
+        answer = page.ask("view.children", shown_view__data=shown, **news)
+        assert answer["shown-view"]["data"] == "progress"
+    assert page.ask("view.children", shown_view__data="progress", **news) is None
+
+
 def test_the_limit_is_measured_in_trained_trials(page):
     said = words(page.part("progress-limits.children"))
     assert "20 of 64 trained trials" in said

@@ -6,17 +6,20 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
-from dashboard_calls import Page
+from dashboard_calls import Page, words
 from dashboard_pages import Served
 from synthetic_runs import make_run
 
+import nas.dashboard
 from nas.dashboard import create_app
 from nas.dashboard.security import Access
+from nas.dashboard.source import Snapshot
 from nas.dashboard.state import PARAMETERS, VIEWS
 from nas.records import Outcome, open_run
 
@@ -375,7 +378,44 @@ def test_200_clients_at_once_are_all_answered(run):
 
         with ThreadPoolExecutor(200) as pool:
             answers = list(pool.map(visit, range(200)))
-    assert {status for status, _ in answers} == {200}
-    # Whoever asked for the same was given the same.
-    for index in range(1, 5):
-        assert len({size for _, size in answers[index::5]}) == 1
+    assert [status for status, _ in answers] == [200] * 200
+    # Whoever asked for the same was given the same, but for a number of Dash's own in each page;
+    # what is said of a run changes while it is read.
+    sizes = {address: {size for _, size in answers[i::5]} for i, address in enumerate(addresses)}
+    del sizes["/status"]
+    assert {address: few for address, few in sizes.items() if len(few) > 1} == {}
+
+
+def test_the_first_page_has_all_scripts_and_styles(run):
+    app = create_app([run])
+
+    def gather():
+        pytest.fail("gathered at a request: others that come meanwhile get pages without")
+
+    app._walk_assets_directory = gather
+    page = app.server.test_client().get("/", **LOCAL).text
+    assets = [one.name for one in Path(nas.dashboard.__file__).parent.glob("assets/*.[cj]s*")]
+    assert len(assets) > 10
+    assert [name for name in assets if f"assets/{name}?" not in page] == []
+
+
+def test_half_a_run_is_never_given_for_the_whole(run, monkeypatch):
+    """While the first reading lasts, a file is refused, and a drawing; and views say so."""
+    page = Page([run], "/trials")
+    read, snapshot = page.source.snapshot, page.source.snapshot("first")
+    unread = Snapshot("first", snapshot.run, "0", loading="reading trials: 3 of 12")
+    monkeypatch.setattr(page.source, "snapshot", lambda name: unread)
+    addresses = [f"/download/trials.{kind}?run=first" for kind in ("csv", "parquet")]
+    for address in (*addresses, "/diagram.svg?trial=0"):
+        answer = page.client.get(address, **LOCAL)
+        assert answer.status_code == 503, address
+        assert "reading trials: 3 of 12" in answer.text
+        assert int(answer.headers["Retry-After"]) > 0
+    assert "The run is being read" in words(page.part("view.children"))
+    assert not unread._computed, "nothing is read by those who ask"
+    monkeypatch.setattr(page.source, "snapshot", read)
+    assert "The run is being read" not in words(
+        page.part("view.children", changed=["version.data"], shown_view__data="")
+    )
+    for address in addresses:
+        assert page.client.get(address, **LOCAL).status_code == 200

@@ -9,7 +9,8 @@ import pytest
 from synthetic_runs import OBJECTIVES, TASK, distributions, make_run
 from synthetic_runs import _write_trial as write_trial
 
-from nas.dashboard.source import Source
+from nas.dashboard.source import LIVE_SECONDS, Source
+from nas.dashboard.views.front import standings
 from nas.records import Outcome, locate
 from nas.records.writing import RunWriter
 from nas.space import SearchSpace
@@ -49,6 +50,29 @@ def test_the_version_changes_with_the_run_and_not_without(run):
     assert number in set(after.trials["number"])
     assert number not in set(before.trials["number"])
     assert after.is_live, "what changes is being written to"
+
+
+def test_what_nobody_trains_is_unfinished_and_not_running(run):
+    source = Source([run])
+    source.snapshot("first")
+    number = add_trial(run)
+
+    def standing(snapshot):
+        table = standings(snapshot)
+        return table.loc[table["number"] == number, "standing"].item()
+
+    live = source.snapshot("first")
+    assert standing(live) == "running"
+    # The search has ended: the same frames, under another version, since words have changed.
+    source._watched["first"]._changed = -LIVE_SECONDS
+    still = source.snapshot("first")
+    assert not still.is_live
+    assert still.version != live.version
+    assert still.trials is live.trials
+    assert standing(still) == "unfinished"
+    # A database that cannot be read for a moment says nothing about the search.
+    shutil.move(run.path, run.path.with_name("away"))
+    assert standing(source.snapshot("first")) == "unfinished"
 
 
 def test_tables_are_computed_once_a_version(run):

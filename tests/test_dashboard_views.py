@@ -55,13 +55,14 @@ def test_every_view_answers_for_every_kind_of_run(runs, view, kind):
     [
         ("progress", "none", "No trial has ended yet."),
         ("progress", "none", "Nothing has been trained yet."),
-        ("progress", "running", "The search was interrupted while these ran."),
+        ("progress", "running", "interrupted while these ran; a resumed one runs them again."),
+        ("trials", "running", "unfinished 3"),
         ("progress", "failures", "5 failed"),
         ("choices", "none", "Needs 20 complete trials to say anything; there are 0."),
         ("choices", "none", "No trial has an error yet."),
         ("choices", "failures", "No trial is complete yet."),
         ("compare", "none", "No run has a front yet."),
-        ("compare", "one-trial", "Only one run is open"),
+        ("compare", "one-trial", "Only this run is compared"),
         ("trials", "failures", "failed 5"),
     ],
 )

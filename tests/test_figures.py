@@ -39,6 +39,10 @@ def test_each_standing_has_its_own_marks_and_shape():
 def test_the_words_at_the_knee_stand_where_there_is_room():
     front = traces(front_figure(TABLE, OBJECTIVES))
     assert front["knee"].textposition == "bottom left"
+    # Where the dearest costs far more, there is no room left of the knee.
+    wide = pd.concat([TABLE, TABLE.head(1).assign(macs=10_000_000 * M, number=99)])
+    assert traces(front_figure(wide, OBJECTIVES))["knee"].textposition == "top right"
+    assert traces(front_figure(wide, OBJECTIVES, log_x=False))["knee"].textposition == "top right"
     alone = front_figure(TABLE[TABLE["number"] == 2], OBJECTIVES)
     assert traces(alone)["knee"].textposition == "top right"
     assert alone.layout.yaxis.rangemode == "nonnegative"

@@ -252,7 +252,7 @@ def running(number, error, curve):
             "There is no front: none of 3 trials is complete (3 failed). The first reason: ",
         ),
         (2, stopping, "none of 2 trials is complete (2 stopped)"),
-        (2, running, "none of 2 trials is complete (2 running)"),
+        (2, running, "none of 2 trials is complete (2 unfinished)"),
         (0, None, "No trial has been started yet"),
     ],
 )

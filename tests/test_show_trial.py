@@ -372,7 +372,8 @@ class TestWords:
         assert standing_words({**data, "standing": "failed"}) == "failed: the loss is NaN"
         running = {**data, "standing": "running", "reason": ""}
         assert standing_words(running) == "running"
-        assert standing_words({**running, "run_state": "interrupted"}).startswith("interrupted")
+        unfinished = {**running, "standing": "unfinished"}
+        assert standing_words(unfinished) == "unfinished: a resumed search runs it again"
         reused = {**data, "standing": "front", "reason": "the same proxy network as trial 4"}
         assert standing_words(reused) == (
             "on the front: no trial that trained to its end beats it "

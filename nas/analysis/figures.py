@@ -7,6 +7,7 @@ Text from a run is escaped here, because plotly reads hover and labels as HTML.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
@@ -31,6 +32,9 @@ from nas.analysis.theme import (
 from nas.cost import COST_LABELS, LATENCY, describe_cost
 from nas.quantities import format_count, format_seconds
 
+WORDS_WIDTH = 0.16
+"""What the words at the knee take of the figure's width."""
+
 MAX_LABELS = 8
 """Presets that are named in the drawing; more would lie over one another."""
 
@@ -51,6 +55,7 @@ MARKS = {
     "failed": _Mark("failed", VERMILLION, "x-thin-open", 8),
     "stopped": _Mark("stopped early", GREY, "circle-open", 8),
     "running": _Mark("running", GREEN, "diamond-open", 8),
+    "unfinished": _Mark("unfinished", GREY, "diamond-open", 8),
     "dominated": _Mark("dominated", GREY, "circle", 6, 0.6),
     "front": _Mark("front", BLUE, "circle", 10),
 }
@@ -92,7 +97,7 @@ def front_figure(
         figure.add_trace(_error_bars(table.merge(repeats, on="number"), x, theme))
     knee = table[table["is_knee"]]
     if len(knee):
-        figure.add_trace(_knee(knee, x, table.loc[table["standing"] == "front", x].min()))
+        figure.add_trace(_knee(knee, x, _is_at_left(float(knee[x].iloc[0]), table[x], log_x)))
     _label_landmarks(figure, table, x, log_x)
     figure.update_xaxes(cost_axis(table[x], x, log_x))
     # A single mark would have an axis down to errors below nothing.
@@ -172,7 +177,15 @@ def _error_bars(rows: pd.DataFrame, x: str, theme: ThemeName) -> go.Scatter:
     )
 
 
-def _knee(knee: pd.DataFrame, x: str, cheapest: float) -> go.Scatter:
+def _is_at_left(cost: float, costs: pd.Series, log_x: bool) -> bool:
+    """Whether a cost stands so near the left end of the axis that no words fit before it."""
+    low, high = float(costs.min()), float(costs.max())
+    if log_x:
+        cost, low, high = (math.log(max(one, 1e-12)) for one in (cost, low, high))
+    return cost - low < WORDS_WIDTH * (high - low) or high == low
+
+
+def _knee(knee: pd.DataFrame, x: str, is_at_left: bool) -> go.Scatter:
     number = int(knee["number"].iloc[0])
     return go.Scatter(
         x=knee[x].tolist(),
@@ -182,7 +195,7 @@ def _knee(knee: pd.DataFrame, x: str, cheapest: float) -> go.Scatter:
         text=[f"<b>knee</b>, trial {number}"],
         # Below and left of a front point nothing lies: it would dominate the point. At the edge
         # of the figure there is no room for words.
-        textposition="top right" if knee[x].iloc[0] <= cheapest else "bottom left",
+        textposition="top right" if is_at_left else "bottom left",
         hoverinfo="skip",
         customdata=[number],
         marker={
@@ -197,7 +210,7 @@ def _knee(knee: pd.DataFrame, x: str, cheapest: float) -> go.Scatter:
 def _hover(row: Mapping[Any, Any]) -> str:
     standing = str(row["standing"])
     shown = percent(_number(row["shown_error"]))
-    if standing in ("stopped", "running"):
+    if standing in ("stopped", "running", "unfinished"):
         shown += " at its last epoch" if shown != "-" else ""
     lines = [
         f"<b>trial {row['number']}</b>, {MARKS[standing].label}",

@@ -27,7 +27,7 @@ are then seen.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +48,9 @@ COLUMNS = [
     "choice", "importance", "low", "high", "active", "values", "trials", "cost_r2", "forest_r2",
 ]  # fmt: skip
 
+By = Literal["choice", "kind"]
+"""Whether each place of a choice is shuffled by itself, or all places of a kind together."""
+
 _PLACE = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -56,7 +59,7 @@ def importance_table(
     choices: pd.DataFrame,
     *,
     cost: str = "macs",
-    by: Literal["choice", "kind"] = "choice",
+    by: By = "choice",
     seed: int = 0,
 ) -> pd.DataFrame:
     """The choices by what they mean for the error at equal ``cost``, the most important first.
@@ -69,23 +72,41 @@ def importance_table(
 
     Empty with fewer than 20 complete trials, or where all errors are equal.
     """
-    data = _data(trials, choices, cost, by, seed)
+    return importance_tables(trials, choices, cost=cost, each=(by,), seed=seed)[by]
+
+
+def importance_tables(
+    trials: pd.DataFrame,
+    choices: pd.DataFrame,
+    *,
+    cost: str = "macs",
+    each: Sequence[By] = ("choice", "kind"),
+    seed: int = 0,
+) -> dict[By, pd.DataFrame]:
+    """The :func:`importance_table` of several ways to group, by one set of forests."""
+    data = _data(trials, choices, cost, seed)
+    empty = pd.DataFrame(columns=COLUMNS)
     if data is None:
-        return pd.DataFrame(columns=COLUMNS)
+        return {by: empty.copy() for by in each}
     rest, cost_r2 = _error_at_equal_cost(data.error, data.cost, seed)
     variance = float(rest.var())
     if variance <= 1e-18:
-        return pd.DataFrame(columns=COLUMNS)
-    losses, forest_r2 = _losses(data, rest, seed)
-    shares = losses / (2 * variance)
-    low, high = _bootstrap(shares, seed)
-    rows = [
-        (name, shares[:, index].mean(), low[index], high[index], active, values)
-        for index, (name, active, values) in enumerate(data.described)
-    ]
-    table = pd.DataFrame(rows, columns=COLUMNS[:6])
-    table = table.assign(trials=len(rest), cost_r2=cost_r2, forest_r2=forest_r2)
-    return table.sort_values("importance", ascending=False, kind="stable").reset_index(drop=True)
+        return {by: empty.copy() for by in each}
+    groups = [_groups(data, by) for by in each]
+    losses, forest_r2 = _losses(data, rest, seed, [list(own.values()) for own in groups])
+    tables = {}
+    for by, own, loss in zip(each, groups, losses, strict=True):
+        shares = loss / (2 * variance)
+        low, high = _bootstrap(shares, seed)
+        rows = [
+            (name, shares[:, index].mean(), low[index], high[index], *_described(data, columns))
+            for index, (name, columns) in enumerate(own.items())
+        ]
+        table = pd.DataFrame(rows, columns=COLUMNS[:6])
+        table = table.assign(trials=len(rest), cost_r2=cost_r2, forest_r2=forest_r2)
+        ranked = table.sort_values("importance", ascending=False, kind="stable")
+        tables[by] = ranked.reset_index(drop=True)
+    return tables
 
 
 def choice_kind(name: str) -> str:
@@ -95,19 +116,17 @@ def choice_kind(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Data:
-    """Complete trials as arrays: errors, log costs, encoded choices, and which columns make one."""
+    """Complete trials as arrays: errors, log costs, and encoded choices by name and column."""
 
     error: Array
     cost: Array
     encoded: Array
     is_active: NDArray[np.bool_]
-    groups: list[list[int]]
-    described: list[tuple[str, int, int]]
+    names: list[str]
+    values: list[frozenset[Any]]
 
 
-def _data(
-    trials: pd.DataFrame, choices: pd.DataFrame, cost: str, by: str, seed: int
-) -> _Data | None:
+def _data(trials: pd.DataFrame, choices: pd.DataFrame, cost: str, seed: int) -> _Data | None:
     is_known = (trials["state"] == "complete") & trials["error"].notna()
     joined = trials[["number", "error", cost]][is_known]
     joined = joined.merge(choices, on="number", suffixes=("", "."))
@@ -117,22 +136,28 @@ def _data(
     kept = [name for name in names if joined[name].nunique() > 1]
     if len(joined) < MIN_TRIALS or not kept or joined["error"].nunique() == 1:
         return None
-    members: dict[str, list[int]] = {}
-    for index, name in enumerate(kept):
-        members.setdefault(choice_kind(name) if by == "kind" else name, []).append(index)
-    is_active = joined[kept].notna().to_numpy()
-    described = []
-    for name, columns in members.items():
-        values = {value for index in columns for value in joined[kept[index]].dropna().unique()}
-        described.append((name, int(is_active[:, columns].any(axis=1).sum()), len(values)))
     return _Data(
         error=joined["error"].to_numpy(float),
         cost=np.log10(joined[cost].to_numpy(float)),
         encoded=np.column_stack([_encoded(joined[name]) for name in kept]),
-        is_active=is_active,
-        groups=list(members.values()),
-        described=described,
+        is_active=joined[kept].notna().to_numpy(),
+        names=kept,
+        values=[frozenset(joined[name].dropna().unique()) for name in kept],
     )
+
+
+def _groups(data: _Data, by: By) -> dict[str, list[int]]:
+    """The columns that are shuffled together, by the name that they go under."""
+    members: dict[str, list[int]] = {}
+    for index, name in enumerate(data.names):
+        members.setdefault(choice_kind(name) if by == "kind" else name, []).append(index)
+    return members
+
+
+def _described(data: _Data, columns: list[int]) -> tuple[int, int]:
+    """In how many trials such a choice is active, and how many values it has there."""
+    values = frozenset().union(*(data.values[index] for index in columns))
+    return int(data.is_active[:, columns].any(axis=1).sum()), len(values)
 
 
 def _encoded(column: pd.Series) -> Array:
@@ -169,13 +194,15 @@ def _error_at_equal_cost(error: Array, cost: Array, seed: int) -> tuple[Array, f
     return rest, max(0.0, 1 - float((rest**2).mean() / error.var()))
 
 
-def _losses(data: _Data, rest: Array, seed: int) -> tuple[Array, float]:
-    """By trial and choice, the squared error that shuffling adds (trials, choices); and the R2."""
+def _losses(
+    data: _Data, rest: Array, seed: int, groupings: Sequence[list[list[int]]]
+) -> tuple[list[Array], float]:
+    """By grouping, the squared error that shuffling adds (trials, groups); and the forest's R2."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import KFold
 
     inputs = np.column_stack([data.encoded, data.cost])
-    losses = np.zeros((len(rest), len(data.groups)))
+    losses = [np.zeros((len(rest), len(groups))) for groups in groupings]
     squares = np.zeros(len(rest))
     for repeat in range(REPEATS):
         folds = KFold(FOLDS, shuffle=True, random_state=seed + repeat)
@@ -189,27 +216,36 @@ def _losses(data: _Data, rest: Array, seed: int) -> tuple[Array, float]:
             ).fit(inputs[seen], rest[seen])
             before = (forest.predict(inputs[unseen]) - rest[unseen]) ** 2
             squares[unseen] += before / REPEATS
-            after = _shuffled_errors(forest, inputs[unseen], rest[unseen], data, unseen, random)
-            losses[unseen] += (after - before[:, None]) / REPEATS
+            drawn = random.bit_generator.state
+            for groups, loss in zip(groupings, losses, strict=True):
+                # What one grouping draws does not depend on whether another is asked for, too.
+                random.bit_generator.state = drawn
+                fold_data = _Fold(inputs[unseen], rest[unseen], data.is_active[unseen])
+                after = _shuffled_errors(forest, fold_data, groups, random)
+                loss[unseen] += (after - before[:, None]) / REPEATS
     return losses, 1 - float(squares.mean() / rest.var())
 
 
+@dataclass(frozen=True)
+class _Fold:
+    """The trials that a forest has not seen: its inputs, what it predicts, which are active."""
+
+    inputs: Array
+    rest: Array
+    is_active: NDArray[np.bool_]
+
+
 def _shuffled_errors(
-    forest: Any,
-    inputs: Array,
-    rest: Array,
-    data: _Data,
-    unseen: NDArray[np.int64],
-    random: np.random.Generator,
+    forest: Any, fold: _Fold, groups: list[list[int]], random: np.random.Generator
 ) -> Array:
-    """Squared errors with each choice shuffled (trials, choices), in one pass of the forest."""
-    copies = np.repeat(inputs[None], len(data.groups), axis=0)
-    for index, columns in enumerate(data.groups):
+    """Squared errors with each group shuffled (trials, groups), in one pass of the forest."""
+    copies = np.repeat(fold.inputs[None], len(groups), axis=0)
+    for index, columns in enumerate(groups):
         for column in columns:
-            rows = np.flatnonzero(data.is_active[unseen, column])
-            copies[index, rows, column] = inputs[random.permutation(rows), column]
-    predicted = forest.predict(copies.reshape(-1, inputs.shape[1]))
-    errors: Array = (predicted.reshape(len(data.groups), -1) - rest).T ** 2
+            rows = np.flatnonzero(fold.is_active[:, column])
+            copies[index, rows, column] = fold.inputs[random.permutation(rows), column]
+    predicted = forest.predict(copies.reshape(-1, fold.inputs.shape[1]))
+    errors: Array = (predicted.reshape(len(groups), -1) - fold.rest).T ** 2
     return errors
 
 

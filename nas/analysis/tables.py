@@ -18,8 +18,9 @@ from nas.cost import COSTS, LATENCY, SEARCHED_COSTS, count_cost
 from nas.pareto import cost_axes, hypervolume_history, knee_index, nondominated
 from nas.task import Target
 
-STANDINGS = ("front", "dominated", "stopped", "failed", "running")
-"""Where a trial stands; ``stopped`` ones were given up at a rung, ``failed`` have no result."""
+STANDINGS = ("front", "dominated", "stopped", "failed", "running", "unfinished")
+"""Where a trial stands; ``stopped`` ones were given up at a rung, ``failed`` have no result, and
+``unfinished`` ones were left running by a search that is not at work any more."""
 
 PROGRESS_SHARES = (0.1, 0.25, 0.5, 1.0)
 PROGRESS_COLUMNS = ["share", "device_seconds", "trials", "hypervolume", "hypervolume_share"]
@@ -64,9 +65,15 @@ def objective_points(trials: pd.DataFrame, objectives: Sequence[str]) -> np.ndar
 
 
 def trials_table(
-    trials: pd.DataFrame, objectives: Sequence[str], curves: pd.DataFrame | None = None
+    trials: pd.DataFrame,
+    objectives: Sequence[str],
+    curves: pd.DataFrame | None = None,
+    *,
+    is_live: bool = True,
 ) -> pd.DataFrame:
     """Every trial with where it stands and why: what a scatter of all trials needs.
+
+    ``is_live`` says that a search is at work; without one no trial is running.
 
     Columns: ``number``, ``standing`` (one of :data:`STANDINGS`), ``is_knee``, ``landmark`` (the
     preset that the trial is, or ""), ``error``, ``shown_error`` (with ``curves`` the last error
@@ -76,9 +83,8 @@ def trials_table(
     points = objective_points(trials, objectives)
     on_front = nondominated(points)
     knee = knee_index(points, cost_axes(objectives))
-    standing = trials["state"].map(
-        {"complete": "dominated", "pruned": "stopped", "failed": "failed", "running": "running"}
-    )
+    words = {"complete": "dominated", "pruned": "stopped", "failed": "failed"}
+    standing = trials["state"].map({**words, "running": "running" if is_live else "unfinished"})
     origin = trials["origin"].astype(str)
     is_seed = origin.str.startswith(SEED_ORIGIN)
     table = pd.DataFrame(

@@ -384,8 +384,10 @@ def _print_proofs(result: Export) -> None:
     ]
     heads = ["format", ">images", ">difference", ">limit", ">noise", ">same top-1", ">lost"]
     print_table(heads, rows, unbroken=("format",))
-    print_text("difference: the largest of a logit; noise: all of them, in standard deviations of")
-    print_text("the logits, which int8's limit is about; lost: accuracy on the same images.")
+    print_text(
+        "difference: the largest of a logit; noise: all of them, in standard deviations of the "
+        "logits, which int8's limit is about; lost: accuracy on the same images."
+    )
 
 
 def _print_latencies(result: Export) -> None:

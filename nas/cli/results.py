@@ -111,7 +111,7 @@ def _trial_counts(run: RunSummary) -> str:
     """The trials by what became of them: trained, taken from an earlier result, and so on."""
     if run.state == "unreadable":
         return ""
-    going = "running" if run.state == "running" else "open"
+    going = "running" if run.state == "running" else "unfinished"
     counts = {
         "trained": run.trials.get("complete", 0) - run.reused,
         "reused": run.reused,

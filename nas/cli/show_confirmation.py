@@ -97,7 +97,8 @@ def print_confirmation(data: dict[str, Any], *, with_next: bool = False) -> None
     wide = stdout().width >= WIDE
     headers, rows = _table(data, wide)
     title = (
-        f"Confirmed: {len(data['networks'])} networks, {data['epochs']} epochs of {data['data']}, "
+        f"Confirmed: {len(data['networks'])} networks, {data['epochs']} "
+        f"epoch{'' if data['epochs'] == 1 else 's'} of {data['data']}, "
         f"{data['seeds']} seed{'' if data['seeds'] == 1 else 's'}; errors in %"
     )
     short = max(len(row[1]) for row in rows) <= LONGEST

@@ -10,7 +10,7 @@ from typing import Any
 def state_word(state: str, run_state: str) -> str:
     """A trial's state in words: what nobody works on any more is not running."""
     if state == "running" and run_state != "running":
-        return "interrupted"
+        return "unfinished"
     return "stopped early" if state in ("pruned", "stopped") else state
 
 
@@ -46,8 +46,8 @@ def standing_words(data: Mapping[str, Any]) -> str:
         words = f"complete, but dominated by {by}"
     elif standing == "stopped":
         return _stopped_words(reason)
-    elif standing == "running" and data["run_state"] != "running":
-        return "interrupted: a resumed search runs it again"
+    elif standing == "unfinished":
+        return "unfinished: a resumed search runs it again"
     else:
         return f"{standing}: {reason}" if reason else str(standing)
     return f"{words} (not trained: {reason})" if reason else words

@@ -42,7 +42,7 @@ def trial_data(run: Run, number: int) -> dict[str, Any]:
     from nas.analysis.tables import picks_table, trials_table
 
     objectives, trials = run.settings.objectives, run.trials
-    rows = trials_table(trials, objectives, run.curves)
+    rows = trials_table(trials, objectives, run.curves, is_live=run.state == "running")
     row = _records(rows[rows["number"] == number])[0]
     stored = trials[trials["number"] == number].iloc[0]
     curves = run.curves[run.curves["number"] == number].drop(columns="number")

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, set_props
+from dash import ClientsideFunction, Dash, Input, Output, State, ctx, set_props
+from dash.exceptions import PreventUpdate
 from flask import Response, jsonify, request
 
 from nas.analysis.theme import FONT, MONOSPACE, css_variables
@@ -15,13 +16,18 @@ from nas.dashboard import views
 from nas.dashboard.address import bind_parameter
 from nas.dashboard.drawing import add_diagrams
 from nas.dashboard.security import Access, guard
-from nas.dashboard.shell import SECONDS, run_options, shell
+from nas.dashboard.shell import SECONDS, empty_view, run_options, shell
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import VIEWS, read_state
 from nas.dashboard.strict_plotly import serve_strict_plotly
 from nas.records import Run
 
 log = logging.getLogger(__name__)
+
+FIRST_VIEWS = ("front", "architecture")
+"""Views that say by themselves that a run is not read yet."""
+
+READING_WORDS = "This view opens when all its trials are there; above it says how many are."
 
 IDLE_SECONDS = 6.0
 """Between two questions about a run that no search is writing to."""
@@ -80,7 +86,18 @@ def create_app(runs: Sequence[Run] | Source, access: Access | None = None) -> Da
     add_diagrams(app.server, source)
     serve_strict_plotly(app.server)
     guard(app.server, access or Access(), app.csp_hashes())
+    _prepare(app)
     return app
+
+
+def _prepare(app: Dash) -> None:
+    """Let Dash gather its scripts before anybody asks.
+
+    It does so at the first request, and answers those that come meanwhile with pages that lack
+    what is not found yet (plotly/dash: ``Dash._setup_server`` takes no lock).
+    """
+    with app.server.test_request_context("/theme.css"):
+        app.server.preprocess_request()
 
 
 def _say(error: Exception) -> None:
@@ -98,12 +115,19 @@ def _register_shell(app: Dash, source: Source) -> None:
 
     @app.callback(
         Output("view", "children"),
+        Output("shown-view", "data"),
         Input("address", "pathname"),
+        Input("version", "data"),
         State("address", "search"),
+        State("shown-view", "data"),
     )
-    def show_view(pathname: object, search: object) -> Any:
+    def show_view(pathname: object, version: object, search: object, shown: object) -> Any:
         state = read_state(pathname, search, source.names)
-        return views.module(state.view).layout(state)
+        if ctx.triggered_prop_ids.keys() == {"version.data"} and shown == state.view:
+            raise PreventUpdate  # the view is there, and draws what is new by itself
+        if state.view not in FIRST_VIEWS and source.snapshot(state.run).loading:
+            return empty_view("The run is being read", READING_WORDS), ""
+        return views.module(state.view).layout(state), state.view
 
     app.clientside_callback(
         ClientsideFunction("nas", "readTheme"),

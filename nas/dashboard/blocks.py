@@ -15,6 +15,8 @@ Child: TypeAlias = str | Component | Sequence[str | Component] | None
 
 GRAPH: Any = {
     "displaylogo": False,
+    # Else plotly has a button that sends the figure to a server of its makers.
+    "showSendToCloud": False,
     "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "svg"},
 }
@@ -40,6 +42,15 @@ def figure(name: str, label: str, kind: str = "plot", **more: Any) -> html.Div:
     # The graph is as high as what it stands in: a height of its own would be overruled.
     graph = dcc.Graph(id=name, responsive=True, config=GRAPH, **more)
     return html.Div(graph, className=kind, role="group", **named(label))
+
+
+def without_webgl(words: str) -> html.P:
+    """What is said in a block of class ``drawn-by-webgl`` where the browser has no WebGL."""
+    why = (
+        "This browser has no WebGL: it is turned off, or the graphics card is not supported. "
+        "Hardware acceleration in the browser's settings turns it on. "
+    )
+    return html.P(why + words, className="no-webgl warning", role="status")
 
 
 def switch(name: str, label: str, options: Mapping[str, str], value: str) -> html.Div:

@@ -1,14 +1,15 @@
-"""The front's figure as the dashboard draws it: with a budget to drag and the chosen trial ringed.
+"""The front's figure as the dashboard draws it: with a budget to drag.
 
 :func:`nas.analysis.figures.front_figure` draws the marks, once for all who look; clouds of many
 marks go to the graphics card. What each reader moves is added to that: the line of the budget
-(the first shape), the ring around the chosen trial (the trace :data:`CHOSEN`) and what a brush
-picks out. In the page, ``assets/front.js`` moves line and ring without asking.
+(the first shape) and what a brush picks out. In the page, ``assets/front.js`` moves the line
+without asking, and ``assets/chosen.js`` lays the square around the chosen trial over the figure.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -18,7 +19,6 @@ from nas.analysis.figures import front_figure
 from nas.analysis.theme import THEMES, ThemeName
 from nas.quantities import format_count
 
-CHOSEN = "chosen trial"
 MANY = 800
 """Marks from which on a standing is drawn by WebGL; SVG is crisper, and slow from there."""
 
@@ -52,23 +52,18 @@ def dressed(
     *,
     theme: ThemeName,
     budget: int | None,
-    chosen: int | None = None,
-    place: tuple[float, float] | None = None,
     brushed: Collection[int] | None = None,
 ) -> Figure:
-    """The figure with the line at ``budget``, a ring, and only what is ``brushed`` in full ink.
-
-    ``place`` is where the chosen trial is, which may be thinned out; without one it is looked for.
-    """
+    """The figure with the line at ``budget``, and only what is ``brushed`` in full ink."""
     traces = figure["data"] if brushed is None else [_faded(t, brushed) for t in figure["data"]]
-    meta = {**figure["layout"]["meta"], "budget": budget, "trial": chosen}
+    meta = {**figure["layout"]["meta"], "budget": budget}
     ink = THEMES[theme].accent
     layout = {
         **figure["layout"],
         "meta": meta,
         "shapes": [] if budget is None else [_budget_line(budget, meta["middle"], ink)],
     }
-    return {"data": [*traces, _ring(place or _find(traces, chosen), theme)], "layout": layout}
+    return {"data": traces, "layout": layout}
 
 
 def drawn_words(of: int, shown: int) -> str:
@@ -104,7 +99,8 @@ def default_budget(front: pd.DataFrame, x: str) -> int | None:
 def _prepared(trace: dict[str, Any], counts: dict[Any, int]) -> dict[str, Any]:
     """The trace with its count in words, an id of its own, and on the graphics card if large."""
     standing, bracket, _ = str(trace.get("name")).partition(" (")
-    trace = {**trace, "uid": standing}
+    # plotly makes a CSS class of the id, and fails to remove a figure whose id is not a word.
+    trace = {**trace, "uid": re.sub(r"\W+", "-", standing)}
     if not bracket or standing not in counts:
         return trace
     number, of = len(trace["x"]), counts[standing]
@@ -120,35 +116,6 @@ def _faded(trace: dict[str, Any], brushed: Collection[int]) -> dict[str, Any]:
         return trace
     kept = [index for index, number in enumerate(numbers) if number in brushed]
     return {**trace, "selectedpoints": kept, "unselected": {"marker": {"opacity": FADED}}}
-
-
-def _find(traces: Sequence[dict[str, Any]], number: int | None) -> tuple[float, float] | None:
-    for trace in traces:
-        numbers = list(trace.get("customdata") or ())
-        if number is not None and number in numbers:
-            at = numbers.index(number)
-            return trace["x"][at], trace["y"][at]
-    return None
-
-
-def _ring(place: tuple[float, float] | None, theme: ThemeName) -> dict[str, Any]:
-    colour = THEMES[theme].text
-    return {
-        "type": "scatter",
-        "x": [] if place is None else [place[0]],
-        "y": [] if place is None else [place[1]],
-        "uid": CHOSEN,
-        "name": CHOSEN,
-        "mode": "markers",
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "marker": {
-            "symbol": "square-open",
-            "size": 20,
-            "color": colour,
-            "line": {"width": 2.2, "color": colour},
-        },
-    }
 
 
 def _middle(costs: pd.Series, log_x: bool) -> float:

@@ -12,6 +12,7 @@ import pandas as pd
 from flask import Flask, Response, request
 
 from nas.dashboard.held import Held
+from nas.dashboard.refused import refused, still_reading
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import State, read_state
 from nas.dashboard.trials_grid import Query, file_frame, found_rows
@@ -29,14 +30,16 @@ def add_downloads(server: Flask, source: Source, held: Held) -> None:
     def answer(kind: str) -> Response:
         name = request.args.get("run", "")
         if name not in source.names:
-            return _refused(404, "There is no such run.")
+            return refused(404, "There is no such run.")
         try:
             sort, filters = _model("sort"), _model("filter")
             snapshot = source.snapshot(name)
+            if snapshot.loading:
+                return still_reading(snapshot.loading)
             query = query_of(read_state("/trials", _own_search(), source.names), snapshot)
             rows = found_rows(snapshot, Query(query.standing, query.brush, sort, filters), held)
         except ValueError as error:
-            return _refused(400, f"{error}.")
+            return refused(400, f"{error}.")
         body = file_bytes(file_frame(snapshot, rows), kind)
         headers = {"Content-Disposition": f'attachment; filename="{file_name(name, kind)}"'}
         return Response(body, mimetype=KINDS[kind], headers=headers)
@@ -110,7 +113,3 @@ def _model(name: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError(f"the {name} model is not JSON") from None
-
-
-def _refused(status: int, words: str) -> Response:
-    return Response(f"{words}\n", status=status, mimetype="text/plain")

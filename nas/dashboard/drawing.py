@@ -10,6 +10,7 @@ from flask import Flask, Response, request
 from nas.analysis.diagrams import diagram_svg
 from nas.analysis.theme import THEMES, ThemeName
 from nas.architecture import Architecture
+from nas.dashboard.refused import refused, still_reading
 from nas.dashboard.source import Source
 from nas.dashboard.state import read_state
 from nas.task import Task
@@ -32,12 +33,15 @@ def add_diagrams(server: Flask, source: Source) -> None:
     def diagram() -> Response:
         state = read_state("/architecture", request.query_string.decode(), source.names)
         if not state.run or state.trial is None:
-            return Response("Which trial?\n", status=404, mimetype="text/plain")
-        run = source.snapshot(state.run).run
+            return refused(404, "Which trial?")
+        snapshot = source.snapshot(state.run)
+        if snapshot.loading:
+            return still_reading(snapshot.loading)
+        run = snapshot.run
         try:
             architecture = run.architecture(state.trial).to_json()
         except (ValueError, OSError) as error:
-            return Response(f"{error}\n", status=404, mimetype="text/plain")
+            return refused(404, str(error))
         theme: ThemeName = "dark" if request.args.get("theme") == "dark" else "light"
         columns = 1 if request.args.get("columns") == "1" else 3
         title = f"Trial {state.trial} of {state.run}: the network, drawn"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Literal
 
 import pandas as pd
 
-from nas.analysis.importance import MIN_TRIALS, importance_table
+from nas.analysis.importance import MIN_TRIALS, By, importance_tables
 from nas.dashboard.source import Snapshot
 
 GROWTH = 1.1
@@ -16,15 +15,13 @@ GROWTH = 1.1
 
 MAX_TABLES = 32
 
-By = Literal["choice", "kind"]
-
 
 class Importances:
-    """The latest importance table of each run, made by one thread at a time."""
+    """The latest importance tables of each run, made by one thread at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: OrderedDict[tuple[str, str], tuple[int, pd.DataFrame]] = OrderedDict()
+        self._made: OrderedDict[str, tuple[int, dict[By, pd.DataFrame]]] = OrderedDict()
 
     def table(self, snapshot: Snapshot, by: By) -> pd.DataFrame:
         """The ``importance_table`` of about what the snapshot has; its ``trials`` says of how many.
@@ -33,20 +30,22 @@ class Importances:
         """
         complete = int((snapshot.trials["state"] == "complete").sum())
         # A run that was begun anew under its name is another one.
-        key = (f"{snapshot.name} {snapshot.settings.created}", by)
+        key = f"{snapshot.name} {snapshot.settings.created}"
         with self._lock:
             made = self._made.get(key)
             if made is not None and made[0] <= complete < max(made[0], 1) * GROWTH:
-                return made[1]
+                return made[1][by]
             if complete < MIN_TRIALS:
-                table = importance_table(snapshot.trials.iloc[:0], pd.DataFrame({"number": []}))
+                nothing = pd.DataFrame({"number": []})
+                tables = importance_tables(snapshot.trials.iloc[:0], nothing)
             else:
                 cost = next((one for one in snapshot.objectives if one != "error"), "macs")
-                table = importance_table(snapshot.trials, snapshot.choices, cost=cost, by=by)
-            self._made[key] = (complete, table)
+                # The figure shows the one, the axes of the lines are ranked by the other.
+                tables = importance_tables(snapshot.trials, snapshot.choices, cost=cost)
+            self._made[key] = (complete, tables)
             while len(self._made) > MAX_TABLES:
                 self._made.popitem(last=False)
-            return table
+            return tables[by]
 
 
 __all__ = ["MIN_TRIALS", "Importances"]

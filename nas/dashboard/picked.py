@@ -132,7 +132,9 @@ def chosen_number(seen: Seen, table: pd.DataFrame) -> int | None:
     return None
 
 
-def chosen_panel(seen: Seen, table: pd.DataFrame) -> list[Component]:
+def chosen_panel(
+    seen: Seen, table: pd.DataFrame, picks: pd.DataFrame, budget: int | None
+) -> list[Component]:
     """A trial in short: where it stands, what it costs, and its network drawn."""
     number = chosen_number(seen, table)
     if number is None:
@@ -148,7 +150,7 @@ def chosen_panel(seen: Seen, table: pd.DataFrame) -> list[Component]:
     return [
         html.Div(
             [
-                html.H3([f"Trial {number}", *badges(row)]),
+                html.H3([f"Trial {number}", *badges(badge_words(seen, row, picks, budget))]),
                 html.Dl(
                     [html.Div([html.Dt(label), html.Dd(value)]) for label, value in facts],
                     className="inline",
@@ -166,12 +168,32 @@ def chosen_panel(seen: Seen, table: pd.DataFrame) -> list[Component]:
     ]
 
 
-def badges(row: dict[Any, Any]) -> list[Component]:
-    """Where a trial stands, and whether it is the knee or a preset."""
-    words = [MARKS[row["standing"]].label, *(["knee"] if row["is_knee"] else [])]
+def badge_words(
+    seen: Seen, row: dict[Any, Any], picks: pd.DataFrame, budget: int | None
+) -> dict[str, str]:
+    """Where a trial stands, by kind: also which picks it is, at that budget, and which preset."""
+    standing, number, x = str(row["standing"]), int(row["number"]), seen.state.x
+    words = {standing: "on the front" if standing == "front" else MARKS[standing].label}
+    words |= {name: name for name in _pick_names(picks)[number]}
+    if budget is not None and _is_best_under(seen, budget, number):
+        words["budget"] = f"best under {format_count(budget)} {COST_LABELS[x]}"
     if row["landmark"]:
-        words.append(f"preset {row['landmark']}")
-    return [html.Span(word, className=f"badge is-{word.partition(' ')[0]}") for word in words]
+        words["preset"] = f"preset {row['landmark']}"
+    return words
+
+
+def badges(words: dict[str, str]) -> list[Component]:
+    """The :func:`badge_words`, one a badge."""
+    return [html.Span(word, className=f"badge is-{kind}") for kind, word in words.items()]
+
+
+def _is_best_under(seen: Seen, budget: int, number: int) -> bool:
+    snapshot = seen.snapshot
+    try:
+        best = resolve_pick(snapshot.trials, snapshot.objectives, f"{seen.state.x}<={budget}")
+    except ValueError:  # no trial is within it
+        return False
+    return best == number
 
 
 def why(row: dict[Any, Any]) -> str:

@@ -20,6 +20,7 @@ def shell(source: Source, bindings: dict[str, Any], csrf: str) -> html.Div:
             dcc.Location(id="address", refresh=False),
             dcc.Interval(id="tick", interval=SECONDS * 1000),
             dcc.Store(id="version"),
+            dcc.Store(id="shown-view"),
             dcc.Store(id="theme"),
             dcc.Store(id="brush"),
             dcc.Store(id="bindings", data=bindings),

@@ -40,6 +40,8 @@ LIVE_SECONDS = 60.0
 FORGOTTEN_SECONDS = 900.0
 """After which a run that nobody asked for is not looked at any more, until somebody does."""
 
+NO_CHOICES = {"number": "int64"}
+
 T = TypeVar("T")
 
 
@@ -91,7 +93,7 @@ class Snapshot:
     @property
     def choices(self) -> pd.DataFrame:
         """``number`` and a column a choice, as ``Run.choices``; read when first asked for."""
-        return self.computed("_choices", _choices)
+        return _empty(NO_CHOICES) if self.loading else self.computed("_choices", _choices)
 
     def computed(self, key: Any, function: Callable[[Snapshot], T]) -> T:
         """``function(self)``, computed once for this version and whoever asks."""
@@ -109,9 +111,16 @@ class Snapshot:
         """The same frames under another version, with an error or without."""
         other = Snapshot(self.name, self.run, version, is_live=is_live, error=error)
         other.loading, other._computed = self.loading, self._computed
+        if is_live != self.is_live:
+            # What was read stays; where trials stand depends on whether a search is at work.
+            read = {key: value for key, value in self._computed.items() if key in _READ}
+            other._computed = read
         other.read_seconds = self.read_seconds
         other._lock = self._lock
         return other
+
+
+_READ = ("_trials", "_curves", "_choices")
 
 
 def _trials(snapshot: Snapshot) -> pd.DataFrame:
@@ -206,7 +215,7 @@ class _Watched:
     def _fail(self, error: str) -> None:
         if self.snapshot.error != error:
             old = self.snapshot
-            self.snapshot = old.but(self._versions(), error=error, is_live=False)
+            self.snapshot = old.but(self._versions(), error=error, is_live=old.is_live)
 
     def _tell(self, table: str, done: int, of: int) -> None:
         if self.snapshot.loading:

@@ -40,12 +40,12 @@ def confirmed_part(run: Run) -> ConfirmedPart | None:
 def _part(summary: ConfirmedSummary) -> ConfirmedPart:
     confirmation, table = summary.confirmation, summary.table
     axis = next((name for name in confirmation.objectives if name != "error"), "macs")
-    seeds = confirmation.settings.seeds
+    seeds, epochs = confirmation.settings.seeds, summary.task.proxy.epochs
     figures = {}
     if summary.trained:
         figures = {CONFIRMED: confirmed_figure(table, x=axis), PROXY: proxy_figure(table)}
     return ConfirmedPart(
-        title=f"{len(table)} networks retrained for {summary.task.proxy.epochs} epochs of "
+        title=f"{len(table)} networks retrained for {epochs} epoch{'' if epochs == 1 else 's'} of "
         f"{summary.task.data}, {seeds} seed{'' if seeds == 1 else 's'} each",
         verdict=summary.verdict.text,
         basis=summary.basis,

@@ -94,7 +94,7 @@ def _front(runs: Mapping[str, Run]) -> go.Figure:
     objectives = run.settings.objectives
     if run.trials.empty:
         raise ValueError(f"run {name!r} has no trials yet: there is no front to draw")
-    table = trials_table(run.trials, objectives, run.curves)
+    table = trials_table(run.trials, objectives, run.curves, is_live=run.state == "running")
     repeats = error_bars_table({name: run.trials}, name)
     return front_figure(table, objectives, x=_first_cost(run), repeats=repeats)
 

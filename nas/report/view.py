@@ -21,7 +21,7 @@ from nas.analysis.figures import (
 )
 from nas.analysis.next_steps import Step, next_steps, show_line
 from nas.analysis.progress import pace_table
-from nas.analysis.progress_figures import pace_figure
+from nas.analysis.progress_figures import STATE_WORDS, pace_figure
 from nas.analysis.rejected import reason_words
 from nas.analysis.repeats import error_bars_table
 from nas.analysis.tables import (
@@ -49,13 +49,6 @@ MAX_DETAILS = 30
 """Front points that are drawn with their layers; a longer front keeps its ends and its knee."""
 
 MAX_REJECTIONS = 10
-STATE_WORDS = {
-    "complete": "complete",
-    "pruned": "stopped early",
-    "failed": "failed",
-    "running": "running",
-    "total": "all",
-}
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,9 @@ class _RunViewer:
         self.settings, self.trials = run.settings, run.trials
         self.objectives = run.settings.objectives
         self.task = Task.from_json(run.settings.task)
-        self.table = trials_table(self.trials, self.objectives, run.curves)
+        self.table = trials_table(
+            self.trials, self.objectives, run.curves, is_live=run.state == "running"
+        )
         self.front = front_table(self.trials, self.objectives)
         self.history = hypervolume_table(self.trials, self.objectives, self.settings.reference)
         self.picks = picks_table(self.trials, self.objectives)
@@ -226,10 +221,14 @@ class _RunViewer:
             for number in detailed
         ]
 
+    def _state_words(self, state: str) -> str:
+        going = "running" if self.run.state == "running" else "unfinished"
+        return {**STATE_WORDS, "running": going, "total": "all"}[state]
+
     def _spend_rows(self) -> list[Row]:
         return [
             {
-                "state": STATE_WORDS[row["state"]],
+                "state": self._state_words(row["state"]),
                 "trials": row["trials"],
                 "reused": row["reused"],
                 "epochs": f"{row['epochs']:,}",

@@ -6,12 +6,18 @@ import pytest
 from dashboard_pages import Served, Visit
 from synthetic_runs import make_run
 
+from nas.analysis.tables import trials_table
+
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    run = make_run(tmp_path_factory.mktemp("results"), "first", trials=40)
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("results"), "first", trials=40)
+
+
+@pytest.fixture(scope="module")
+def served(run):
     with Served([run]) as served:
         yield served
 
@@ -56,28 +62,38 @@ def test_a_brush_drawn_on_an_axis_goes_into_the_address_and_to_the_front(browser
         assert 0 < int(held.split()[0]) < 40
         page.get_by_text("See them on the front").click()
         page.wait_for_url(re.compile(r"/front\?.*brush=error"))
+        visit.drawn("#front-figure")
+        bright = """document.querySelector('#front-figure .js-plotly-plot').data
+            .filter(t => t.selectedpoints).flatMap(t => t.selectedpoints).length"""
+        visit.until(f"{bright} === {int(held.split()[0])}")
         quiet(visit)
 
 
 def test_a_link_brings_its_brush_and_the_cross_takes_it_away(browser, served):
     with Visit(browser, served, "/choices?brush=residual:yes;error:0.1~0.4") as visit:
         page = visit.page
-        page.locator("#choices-passing").get_by_text("residual: yes").wait_for()
+        chips = page.locator("#choices-passing")
+        chips.get_by_text("residual: yes").wait_for()
+        both = int(chips.locator("strong").inner_text().split()[0])
         page.get_by_title("Without this: residual").click()
         page.wait_for_url(lambda url: "residual" not in url)
+        chips.get_by_text("residual: yes").wait_for(state="hidden")
+        assert int(chips.locator("strong").inner_text().split()[0]) > both
         page.locator("#choices-passing").get_by_text("clear all").click()
         page.wait_for_url(lambda url: "brush" not in url)
         page.wait_for_function("() => !document.querySelector('#choices-passing').textContent")
+        assert chips.inner_text() == ""
         page.go_back()
-        page.locator("#choices-passing").get_by_text("error: 10.0").wait_for()
+        chips.get_by_text("error: 10.0").wait_for()
+        assert chips.get_by_title("Without this: error").is_visible()
         quiet(visit)
 
 
-def test_a_brush_needs_no_mouse(browser, served):
+def test_a_brush_needs_no_mouse(browser, served, run):
     with Visit(browser, served, "/choices?axes=residual") as visit:
         page = visit.page
         visit.drawn("#choices-parallel")
-        page.get_by_text("Filter without drawing").focus()
+        page.get_by_text("Filter without drawing", exact=True).focus()
         page.keyboard.press("Enter")
         page.locator("#choices-rule-name").focus()
         page.keyboard.press("Enter")
@@ -91,7 +107,11 @@ def test_a_brush_needs_no_mouse(browser, served):
         page.locator("#choices-rule-apply").focus()
         page.keyboard.press("Enter")
         page.wait_for_url(re.compile(r"brush=error%3A0.1%7E0.3|brush=error%3A0.1~0.3"))
-        page.locator("#choices-passing").get_by_text("error: 10.0").wait_for()
+        passing = page.locator("#choices-passing")
+        passing.get_by_text("error: 10.0").wait_for()
+        table = trials_table(run.trials, run.settings.objectives, run.curves)
+        errors = table["shown_error"]
+        assert f"{int(errors.between(0.1, 0.3).sum())} of 40 trials" in passing.inner_text()
         quiet(visit)
 
 
@@ -110,3 +130,6 @@ def test_a_reduction_chooses_its_trial(browser, served):
         visit.until(f"{marks}.length")
         number = visit.page.evaluate(f"{marks}[0]")
         visit.click_trial("#choices-reductions", number)
+        visit.page.get_by_role("link", name="Architecture").click()
+        visit.page.locator("#architecture-title").get_by_text(f"Trial {number}").wait_for()
+        assert visit.page.locator("#architecture-title .is-front").is_visible()

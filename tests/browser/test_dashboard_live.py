@@ -116,7 +116,7 @@ def test_a_new_trial_keeps_zoom_legend_and_budget(browser, tmp_path):
         visit.until(f"{GRAPH}.data.some(t => t.uid === 'running')")
         assert visit.page.evaluate(f"[{GRAPH}._fullLayout.xaxis.range, {hidden}]") == before
         assert visit.page.evaluate(f"{GRAPH}.layout.shapes[0].x0") == 90_000_000
-        assert visit.page.evaluate(f"{GRAPH}.data.at(-1).x.length") == 1
+        assert visit.page.locator(f"{FIGURE} .chosen-mark[data-trial='3'] rect").is_visible()
         visit.until("document.querySelector('#live').innerText === 'live, 21 trials'")
         visit.assert_quiet()
 
@@ -133,6 +133,7 @@ def test_a_run_that_vanishes_is_said_and_comes_back(browser, tmp_path):
         visit.until("document.querySelector('#notice').innerText === ''")
         add_trial(run)
         visit.until(f"{GRAPH}.data.some(t => t.uid === 'running')")
+        assert visit.page.locator("#live").inner_text() == "live, 9 trials"
         visit.assert_quiet()
 
 
@@ -152,6 +153,8 @@ def test_a_locked_database_is_said_and_waited_for(browser, tmp_path):
         connection.close()
         visit.until("document.querySelector('#notice').innerText === ''")
         visit.until(f"{GRAPH}.data.some(t => t.uid === 'running')")
+        legend = visit.page.locator(f"{FIGURE} .legendtext")
+        assert "running (1)" in legend.all_text_contents()
         visit.assert_quiet()
 
 
@@ -161,8 +164,12 @@ def test_a_server_that_ends_is_said(browser, tmp_path):
         visit.drawn(FIGURE)
         visit.page.route("**/status*", lambda route: route.abort())
         visit.page.get_by_text("The server does not answer").wait_for()
+        assert visit.page.locator("#live").inner_text() == "no connection"
+        assert visit.page.locator("#notice").is_visible()
         visit.page.unroute("**/status*")
         visit.until("document.querySelector('#notice').innerText === ''")
+        assert visit.page.locator("#notice").is_hidden()
+        assert visit.page.locator("#live").inner_text() == "8 trials"
 
 
 def poison(run):

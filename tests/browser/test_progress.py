@@ -104,3 +104,5 @@ def test_a_running_trial_opens_its_network(browser, run):
     with Served([run]) as served, Visit(browser, served, "/progress") as visit:
         visit.page.locator("#progress-running a").first.click()
         visit.page.wait_for_url(re.compile(r"/architecture\?.*trial=18"))
+        visit.page.wait_for_selector("table.layers tbody tr")
+        assert visit.page.locator("h2").inner_text().startswith("Trial 18")

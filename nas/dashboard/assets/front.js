@@ -1,9 +1,8 @@
-/* The front view's own part: the budget's line and the ring of the chosen trial (cloud_figure.py). */
+/* The front view's own part: the budget's line (cloud_figure.py), and marks under it. */
 (() => {
   "use strict";
 
   const UNITS = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
-  const CHOSEN = "chosen trial";
   const LABELS = { macs: "MACs", params: "parameters", activation_bytes: "activation bytes" };
   const nas = window.dash_clientside.nas;
   const none = () => window.dash_clientside.no_update;
@@ -29,15 +28,6 @@
     return value >= 1 && value < 1e15 ? value : null;
   }
 
-  function place(data, number) {
-    for (const trace of [...data].reverse()) {
-      const own = trace.uid === CHOSEN ? [] : trace.customdata || [];
-      const at = own.findIndex((one) => (Array.isArray(one) ? one[0] : one) === number);
-      if (at >= 0) return { x: [trace.x[at]], y: [trace.y[at]] };
-    }
-    return { x: [], y: [] };
-  }
-
   let revision = 0;
   let written = "";
 
@@ -46,12 +36,9 @@
     const pairs = new URLSearchParams(location.search);
     const meta = figure.layout.meta || {};
     const budget = parseCount(pairs.get("budget") || "") || meta.budget;
-    const trial = pairs.has("trial") ? Number(pairs.get("trial")) : null;
     written = budget ? formatCount(budget) : "";
-    if (isDressed(figure, budget, trial)) return [none(), written, LABELS[meta.x] || ""];
-    const layout = {
-      ...figure.layout, dragmode: coarse.matches ? false : "zoom", meta: { ...meta, trial },
-    };
+    if (isDressed(figure, budget)) return [none(), written, LABELS[meta.x] || ""];
+    const layout = { ...figure.layout, dragmode: dragmode(figure.layout) };
     if (budget && layout.shapes && layout.shapes.length) {
       const [line, ...others] = layout.shapes;
       const xanchor = budget < meta.middle ? "left" : "right";
@@ -60,21 +47,26 @@
       // A line that was dragged aslant or out of the plot is put straight again.
       layout.editrevision = `${fresh} ${(revision += 1)}`;
     }
-    const data = figure.data.map((trace) => {
-      if (trace.uid === CHOSEN) {
-        return { ...trace, ...(trial === null ? { x: [], y: [] } : place(figure.data, trial)) };
-      }
-      // On a phone there is no room for the trial's number, which the table beside it has.
-      return trace.uid === "knee" && isNarrow() ? { ...trace, text: ["<b>knee</b>"] } : trace;
-    });
+    const data = figure.data.map((trace) =>
+      trace.uid === "knee" && isNarrow() ? { ...trace, text: [SHORT_KNEE] } : trace,
+    );
     return [{ ...figure, data, layout }, written, LABELS[meta.x] || ""];
   }
 
-  /* Whether the server has drawn it as the address says: drawing a large cloud again takes long. */
-  function isDressed({ layout }, budget, trial) {
+  // Where there is no mouse, a finger on the figure scrolls the page; else it is as the reader set it.
+  const dragmode = (layout) => (coarse.matches ? false : layout.dragmode);
+
+  // On a phone there is no room for the trial's number, which the table beside it has.
+  const SHORT_KNEE = "<b>knee</b>";
+
+  /* Whether it is drawn as the address says already: drawing a large cloud again takes long. */
+  function isDressed({ data, layout }, budget) {
     const line = layout.shapes && layout.shapes[0];
-    const isInPlace = budget ? line && line.x0 === budget && line.x1 === budget : !line;
-    return isInPlace && layout.meta.trial === trial && !coarse.matches && !isNarrow();
+    const isInPlace = budget
+      ? line && line.x0 === budget && line.x1 === budget && line.y0 === 0 && line.y1 === 1
+      : !line;
+    const knee = isNarrow() && data.find((trace) => trace.uid === "knee");
+    return isInPlace && layout.dragmode === dragmode(layout) && !(knee && knee.text[0] !== SHORT_KNEE);
   }
 
   const isNarrow = () => window.innerWidth < 600; // as in nas.css

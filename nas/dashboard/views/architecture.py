@@ -17,11 +17,11 @@ from nas.dashboard.blocks import quiet
 from nas.dashboard.confirmed import confirmed_fact
 from nas.dashboard.export_card import export_card, register_export
 from nas.dashboard.network import facts_panel, layers_panel, steps_panel
-from nas.dashboard.picked import badges, chosen_number, drawing, why
+from nas.dashboard.picked import badge_words, badges, chosen_number, drawing, why
 from nas.dashboard.seen import LOOK, Seen, see
 from nas.dashboard.source import Source
 from nas.dashboard.state import State as Address
-from nas.dashboard.views.front import front, standings
+from nas.dashboard.views.front import front, picks, standings
 
 PEERS = 24
 """Learning curves that are drawn beside the trial's own."""
@@ -111,12 +111,13 @@ def register(app: Dash, source: Source) -> None:
             return html.H2("No network yet"), quiet(f"{words} ..."), None, None, None, "", None
         row = table[table["number"] == number].to_dict("records")[0]
         steps = steps_panel(seen, front(seen.snapshot), number)
-        as_shown = f"{seen.state.href()} {seen.theme} {row} {_steps_key(seen)}"
+        labels = badge_words(seen, row, picks(seen.snapshot), seen.state.budget)
+        as_shown = f"{seen.state.href()} {seen.theme} {row} {labels} {_steps_key(seen)}"
         key = {"trial": number, "as": f"{as_shown} {confirmed_fact(seen.snapshot, number)}"}
         if key == shown:
             raise PreventUpdate  # other trials came: nothing here changes under the reader
         return (
-            html.H2([f"Trial {number}", *badges(row)]),
+            html.H2([f"Trial {number}", *badges(labels)]),
             facts_panel(seen, row, why(row)),
             drawing(seen, number),
             layers_panel(seen, number),

@@ -28,7 +28,7 @@ from nas.analysis.parallel import parallel_table
 from nas.analysis.structure import branches_table, reductions_table
 from nas.cost import COST_LABELS, COSTS
 from nas.dashboard.address import bind_parameter, select_on_click, watch
-from nas.dashboard.blocks import card, count_of, figure, switch
+from nas.dashboard.blocks import card, count_of, figure, switch, without_webgl
 from nas.dashboard.brush import PATTERN, Brush, column_words, read_brush
 from nas.dashboard.importances import MIN_TRIALS, Importances
 from nas.dashboard.parallel_brush import brushed_figure, drawn_lines
@@ -138,9 +138,18 @@ def _parallel_card() -> Component:
             className="controls",
         ),
         html.Div(
-            figure("choices-parallel", "Parallel coordinates of trials", "plot parallel"),
-            className="scroll",
+            [
+                without_webgl(
+                    'Without it there are no lines here; "Filter without drawing" does the same.'
+                ),
+                html.Div(
+                    figure("choices-parallel", "Parallel coordinates of trials", "plot parallel"),
+                    className="scroll",
+                ),
+            ],
+            className="drawn-by-webgl",
         ),
+        html.P("Being computed ...", id="choices-parallel-note", className="note"),
         html.Div(id="choices-passing", className="passing", role="status"),
         html.Details(
             [
@@ -207,6 +216,7 @@ def register(app: Dash, source: Source) -> None:
 
     @app.callback(
         Output("choices-importance", "figure"),
+        Output("choices-importance", "className"),
         Output("choices-importance-note", "children"),
         Input("choices-importance-by", "value"),
         Input("choices-about", "data"),
@@ -224,10 +234,12 @@ def register(app: Dash, source: Source) -> None:
         drawn.update_layout(uirevision=f"{seen.state.run} {by}")
         if table.empty:
             drawn = _blank(drawn)
-        return drawn, importance_words(table, seen.snapshot)
+        kind = "nothing" if table.empty else ""
+        return drawn, kind, importance_words(table, seen.snapshot)
 
     @app.callback(
         Output("choices-parallel", "figure"),
+        Output("choices-parallel-note", "children"),
         Output("choices-axes", "options"),
         Output("choices-rule-name", "options"),
         Input("choices-about", "data"),
@@ -250,7 +262,7 @@ def register(app: Dash, source: Source) -> None:
         if not drawn.data:
             drawn = _blank(drawn, "No trial has an error yet.")
         drawn.update_layout(uirevision=seen.state.run)
-        return drawn, names, [*NUMBERS[::-1], *names]
+        return drawn, "", names, [*NUMBERS[::-1], *names]
 
     @app.callback(Output("choices-passing", "children"), *LOOK)
     def show_passing(pathname: object, search: object, version: object, theme: object) -> Any:

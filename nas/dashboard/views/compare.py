@@ -290,9 +290,13 @@ def compared(source: Source, seen: Seen) -> Compared:
         **left_out,
         **dict.fromkeys(chosen.names[limit:] if others else (), f"more than {MAX_RUNS} runs"),
     }
+    snapshots = {name: source.snapshot(name) for name in kept}
+    unread = {name: one.loading for name, one in snapshots.items() if one.loading}
+    left_out |= {name: f"not read yet ({loading})" for name, loading in unread.items()}
+    kept = tuple(name for name in kept if name not in unread)
     own = comparable_runs({name: settings[name] for name in kept})
     return Compared(
-        {name: source.snapshot(name) for name in kept},
+        {name: snapshots[name] for name in kept},
         Comparable(own.names, own.groups, left_out),
         settings[first].objectives,
         settings[first].reference,
@@ -321,7 +325,10 @@ def bands(runs: Compared, held: Held, state: Address, theme: ThemeName) -> Any:
 def fronts_words(runs: Compared, is_band: bool) -> str:
     """How to read the figure."""
     if len(runs.snapshots) == 1:
-        return "Only one run is open: choose others above, or start the dashboard with more."
+        return (
+            "Only this run is compared: no other that is open has the same task and objectives. "
+            "Choose others above, or start the dashboard with more."
+        )
     if not is_band:
         return "Rings mark the knees. Click a mark to see whose it is."
     if not runs.has_repeats:

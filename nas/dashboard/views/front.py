@@ -13,7 +13,7 @@ from nas.analysis.repeats import error_bars_table
 from nas.analysis.tables import front_table, picks_table, trials_table
 from nas.cost import COST_LABELS, COSTS
 from nas.dashboard.address import bind_parameter, select_on_click, watch
-from nas.dashboard.blocks import GRAPH, named, switch
+from nas.dashboard.blocks import GRAPH, named, switch, without_webgl
 from nas.dashboard.cloud_figure import cloud_figure, default_budget, drawn_words, dressed
 from nas.dashboard.picked import budget_panel, chosen_panel, front_panel
 from nas.dashboard.seen import LOOK, Seen, see
@@ -36,6 +36,9 @@ def layout(state: Address) -> Component:
                 role="group",
                 **named("Error against cost of all trials; the tables beside have the front"),
             ),
+            without_webgl(
+                "Until then all marks are drawn without it, which is slower where there are many."
+            ),
             html.Figcaption(
                 [
                     "Each mark is a trial; lower and further left is better. Click one to see its "
@@ -44,7 +47,8 @@ def layout(state: Address) -> Component:
                 ],
                 className="note",
             ),
-        ]
+        ],
+        className="drawn-by-webgl",
     )
     return html.Div(
         [
@@ -52,6 +56,8 @@ def layout(state: Address) -> Component:
             dcc.Store(id="front-fresh"),
             dcc.Store(id="front-others"),
             dcc.Store(id="front-marked"),
+            dcc.Store(id="front-place"),
+            dcc.Store(id="front-ringed"),
             html.Div(
                 [
                     html.Section(
@@ -147,8 +153,6 @@ def register(app: Dash, source: Source) -> None:
             _cloud(seen),
             theme=seen.theme,
             budget=budget_of(snapshot, state),
-            chosen=state.trial,
-            place=_place(standings(snapshot), state),
             brushed=_brushed(brush, state.run),
         )
         words = drawn_words(len(snapshot.trials), len(_thinned(snapshot, state.x)))
@@ -175,18 +179,19 @@ def register(app: Dash, source: Source) -> None:
 
     @app.callback(
         Output("front-chosen", "children"),
+        Output("front-place", "data"),
         *LOOK,
-        State("front-chosen", "children"),
     )
-    def choose(
-        pathname: object, search: object, version: object, theme: object, shown: object
-    ) -> Any:
+    def choose(pathname: object, search: object, version: object, theme: object) -> Any:
         seen = see(source, "front", pathname, search, theme)
-        return chosen_panel(seen, standings(seen.snapshot))
+        table = standings(seen.snapshot)
+        budget = budget_of(seen.snapshot, seen.state)
+        shown = chosen_panel(seen, table, picks(seen.snapshot), budget)
+        return shown, _place(table, seen.state)
 
 
 def _register_page_moves(app: Dash) -> None:
-    """What the page does alone: the line and the ring follow the address, and set it."""
+    """What the page does alone: the line and the square follow the address, and set it."""
     app.clientside_callback(
         ClientsideFunction("nas", "dressFront"),
         Output("front-figure", "figure", allow_duplicate=True),
@@ -211,6 +216,12 @@ def _register_page_moves(app: Dash) -> None:
         Input("front-rows", "children"),
     )
     app.clientside_callback(
+        ClientsideFunction("nas", "ringChosen"),
+        Output("front-ringed", "data"),
+        Input("address", "search"),
+        Input("front-place", "data"),
+    )
+    app.clientside_callback(
         ClientsideFunction("nas", "moveBudget"),
         Input("front-figure", "relayoutData"),
         prevent_initial_call=True,
@@ -225,7 +236,7 @@ def _register_page_moves(app: Dash) -> None:
 def standings(snapshot: Snapshot) -> pd.DataFrame:
     """The run's ``trials_table``."""
     return snapshot.computed(
-        "trials_table", lambda s: trials_table(s.trials, s.objectives, s.curves)
+        "trials_table", lambda s: trials_table(s.trials, s.objectives, s.curves, is_live=s.is_live)
     )
 
 
@@ -264,10 +275,13 @@ def _cloud(seen: Seen) -> dict[str, Any]:
     return {**figure, "layout": {**figure["layout"], "uirevision": revision}}
 
 
-def _place(table: pd.DataFrame, state: Address) -> tuple[float, float] | None:
+def _place(table: pd.DataFrame, state: Address) -> dict[str, Any] | None:
     """Where the chosen trial is, drawn or thinned out; None for one without an error."""
     row = table[(table["number"] == state.trial) & table["shown_error"].notna()]
-    return None if row.empty else (float(row[state.x].iloc[0]), float(row["shown_error"].iloc[0]))
+    if row.empty:
+        return None
+    x, y = float(row[state.x].iloc[0]), float(row["shown_error"].iloc[0])
+    return {"trial": state.trial, "cost": state.x, "x": x, "y": y}
 
 
 def _thinned(snapshot: Snapshot, x: str) -> pd.DataFrame:

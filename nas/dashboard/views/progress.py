@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-from dash import Dash, Input, Output, ctx, html
+from dash import Dash, Input, Output, State, ctx, html
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
@@ -38,7 +38,8 @@ from nas.dashboard.blocks import (
 )
 from nas.dashboard.seen import LOOK, see
 from nas.dashboard.source import Snapshot, Source
-from nas.dashboard.state import State, declare
+from nas.dashboard.state import State as Address
+from nas.dashboard.state import declare
 from nas.quantities import format_count, format_seconds
 from nas.records import RunSettings
 from nas.task import Task
@@ -52,7 +53,7 @@ MAX_RUNNING = 100
 LIMIT_WORDS = {"trials": "trained trials", "seconds": "time", "device_seconds": "device time"}
 
 
-def layout(state: State) -> Component:
+def layout(state: Address) -> Component:
     """The view's components, empty."""
     return html.Div(
         [
@@ -86,7 +87,7 @@ def layout(state: State) -> Component:
                 ],
                 className="pair",
             ),
-            card("Running trials", html.Div(id="progress-running")),
+            card("Trials under way", html.Div(id="progress-running")),
             card(
                 "Rejected before training",
                 html.Div(id="progress-rejections"),
@@ -109,13 +110,16 @@ def register(app: Dash, source: Source) -> None:
         Output("progress-running", "children"),
         *LOOK,
         Input("tick", "n_intervals"),
+        State("progress-facts", "children"),
     )
     def show_now(
-        pathname: object, search: object, version: object, theme: object, _: object
+        pathname: object, search: object, version: object, theme: object, _: object, shown: object
     ) -> Any:
         seen = see(source, "progress", pathname, search, theme)
-        # Between two news only the clock goes on, and only while a search is at work.
-        if ctx.triggered_prop_ids.keys() == {"tick.n_intervals"} and not seen.snapshot.is_live:
+        # Between two news only the clock goes on, and only while a search is at work. An answer
+        # that takes longer than the clock is dropped by the page: then nothing is shown yet.
+        is_tick = ctx.triggered_prop_ids.keys() == {"tick.n_intervals"}
+        if is_tick and shown and not seen.snapshot.is_live:
             raise PreventUpdate
         now = datetime.now() if seen.snapshot.is_live else None
         return (
@@ -153,7 +157,7 @@ def register(app: Dash, source: Source) -> None:
         seen = see(source, "progress", pathname, search, theme)
         run = seen.snapshot.run
         return (
-            spend_part(seen.snapshot.trials, run.given_up_seconds),
+            spend_part(seen.snapshot.trials, run.given_up_seconds, seen.snapshot.is_live),
             rejections_part(run.rejections.counts, run.rejections.last, run.settings),
         )
 
@@ -220,11 +224,15 @@ def _since(volumes: pd.Series) -> str:
 
 
 def _end_fact(snapshot: Snapshot, now: datetime | None) -> tuple[str, str, str]:
+    spent = format_seconds(snapshot.run.elapsed_seconds)
     if not snapshot.is_live:
         ended = snapshot.run.ended
-        spent = format_seconds(snapshot.run.elapsed_seconds)
         return "searched for", spent, ended.message if ended else "interrupted"
     table = limits(snapshot, now)
+    reached = table[table["share"] >= 1].to_dict("records")
+    if reached and not (snapshot.trials["state"] == "running").any():
+        # The search has just ended, or `nas confirm` is at work.
+        return "searched for", spent, _limit_words(reached[0])
     first = table[table["is_first"]].to_dict("records")
     if not first:
         words = "no limit is set" if table.empty else "known after two trials"
@@ -282,7 +290,7 @@ def gain_words(table: pd.DataFrame, settings: RunSettings) -> str:
     return f"{words} The front had {won}." if won else words
 
 
-def spend_part(trials: pd.DataFrame, given_up_seconds: float) -> Component:
+def spend_part(trials: pd.DataFrame, given_up_seconds: float, is_live: bool) -> Component:
     """A bar of the device-seconds by state, and the table of it."""
     table = spend_table(trials)
     rows = [row for row in table.to_dict("records") if row["trials"] or row["state"] == "total"]
@@ -304,7 +312,7 @@ def spend_part(trials: pd.DataFrame, given_up_seconds: float) -> Component:
     )
     body: list[Sequence[Child]] = [
         (
-            [html.Span(className=f"key {row['state']}"), _state_words(str(row["state"]))],
+            [html.Span(className=f"key {row['state']}"), _state_words(str(row["state"]), is_live)],
             f"{row['trials']:,}",
             f"{row['reused']:,}" if row["reused"] else "-",
             f"{row['epochs']:,}",
@@ -327,11 +335,12 @@ def spend_part(trials: pd.DataFrame, given_up_seconds: float) -> Component:
     return html.Div(parts)
 
 
-def _state_words(state: str) -> str:
-    return {**STATE_WORDS, "running": "running", "total": "all"}[state]
+def _state_words(state: str, is_live: bool) -> str:
+    going = "running" if is_live else "unfinished"
+    return {**STATE_WORDS, "running": going, "total": "all"}[state]
 
 
-def running_part(snapshot: Snapshot, state: State, now: datetime | None) -> Component:
+def running_part(snapshot: Snapshot, state: Address, now: datetime | None) -> Component:
     """The running trials with their rungs; a word on why there are none."""
     rungs = Task.from_json(snapshot.settings.task).rungs
     table = running_table(snapshot.trials, snapshot.curves, rungs, now=now)
@@ -353,11 +362,15 @@ def running_part(snapshot: Snapshot, state: State, now: datetime | None) -> Comp
         )
         for row in table.head(MAX_RUNNING).to_dict("records")
     ]
-    words = [] if snapshot.is_live else [quiet("The search was interrupted while these ran.")]
+    words = (
+        []
+        if snapshot.is_live
+        else [quiet("The search was interrupted while these ran; a resumed one runs them again.")]
+    )
     heads = ("trial", "epoch", ">error so far", ">MACs", ">parameters", ">since", ">for", "origin")
-    shown = data_table(heads, rows, "Running trials")
+    shown = data_table(heads, rows, "Trials under way")
     if len(table) > MAX_RUNNING:
-        words.append(quiet(f"{len(table) - MAX_RUNNING:,} more are running."))
+        words.append(quiet(f"{len(table) - MAX_RUNNING:,} more are under way."))
     return html.Div([shown, *words])
 
 

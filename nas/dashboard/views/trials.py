@@ -182,7 +182,7 @@ def definition(own: Column) -> dict[str, Any]:
         else None,
         "tooltipField": (EXACT if own.is_exact else "") + own.name,
     }
-    if own.kind == "number":
+    if own.kind == "number" and own.name != "number":
         made["type"] = "rightAligned"
     if own.name == "number":
         made.update(pinned="left", lockPosition="left", cellClass="first-cell")
