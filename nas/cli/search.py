@@ -229,6 +229,15 @@ def search(  # noqa: PLR0913 - one parameter an option
             panel=EXECUTION,
         ),
     ] = None,
+    trial_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="A trial that takes longer is given up and failed: 90s, 10m or 2h. "
+            "Default: no limit.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
     results: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Where runs are kept.", rich_help_panel=EXECUTION),
@@ -286,6 +295,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         if device_seconds is None
         else parse_time(device_seconds, "--device-seconds"),
         "patience": patience,
+        "trial_seconds": None if trial_time is None else parse_time(trial_time, "--trial-time"),
         "halving": None if halving == no_halving else halving,
         "workers": workers,
         "concurrency": concurrency,

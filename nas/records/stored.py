@@ -96,9 +96,10 @@ class RunSettings:
     value an objective. ``evaluate`` names the caller's own function, if there was one.
     ``trials``, ``seconds`` and ``device_seconds`` limit the run over all restarts, and
     ``patience`` ends it when little more is expected; None is no limit. Rows of before they were
-    recorded had the default. ``halving``: trials may be stopped at their rungs. ``first`` are
-    networks to try before all others, as (origin, architecture JSON). ``data`` has the sizes and
-    a checksum of the training data, where the search loads it.
+    recorded had the default. ``trial_seconds`` limits each trial. ``halving``: trials may be
+    stopped at their rungs. ``first`` are networks to try before all others, as (origin,
+    architecture JSON). ``data`` has the sizes and a checksum of the training data, where the
+    search loads it.
     """
 
     space: str
@@ -117,6 +118,7 @@ class RunSettings:
     seconds: float | None = None
     device_seconds: float | None = None
     patience: float | None = None
+    trial_seconds: float | None = None
     halving: bool = False
     first: tuple[tuple[str, str], ...] = ()
     data: dict[str, int] | None = None

@@ -31,12 +31,10 @@ from nas.search.halving import Halving
 from nas.search.interrupts import signals_taken
 from nas.search.ledger import Ledger, Trial, stored_trials
 from nas.search.limits import Limits
+from nas.search.losses import is_overdue, overdue_outcome, take_loss
 from nas.search.proposals import Accepted, Proposals
 from nas.search.rungs import Rungs
 from nas.task import Task
-
-MOST_TRIES = 4
-"""A job whose worker dies, with no other job beside it, is submitted again three times."""
 
 MOST_REJECTED = 2_000
 """So many rejected proposals in a row end a search."""
@@ -152,6 +150,7 @@ class Search:
             is_busy = self._fill()
             self._display.update(self.progress())
             self._take_all(self._executor.poll(0.0 if is_busy else TICK_SECONDS))
+            self._end_overdue()
         # What was done at this very moment still counts.
         self._take_all(self._executor.poll(0.0))
         return self._end() or ended
@@ -236,7 +235,7 @@ class Search:
 
     def _take(self, number: int, trial: Trial, report: Report) -> None:
         if report.kind == "started":
-            trial.started = time.monotonic()
+            trial.take_up(time.monotonic())
         elif report.kind == "rung":
             assert report.result is not None
             trial.add(report.result)
@@ -257,21 +256,24 @@ class Search:
     def _take_lost(self, number: int, trial: Trial, report: Report) -> None:
         self._give_up_seconds(number)
         del self._running[number]
-        reason = report.reason
-        if report.is_shared:
-            # It may have been the others: only what happens to it alone counts against it.
-            trial.tries -= 1
-            self._display.note(
-                f"trial {number}: {reason}, with others beside it; it runs again alone"
-            )
+        loss = take_loss(trial, report)
+        if loss.outcome is None:
+            self._display.note(f"trial {number}: {loss.note}")
             self._queue.appendleft(number)
-        elif trial.tries < MOST_TRIES:
-            self._display.note(f"trial {number}: {reason}; it runs again")
-            self._queue.appendleft(number)
-        else:
-            self._executor.stop(number)
-            reason = f"{reason}, {trial.tries} times in all"
-            self._finish(number, Outcome("failed", reason=reason, is_lost=True))
+            return
+        self._executor.stop(number)
+        self._finish(number, loss.outcome)
+
+    def _end_overdue(self) -> None:
+        """Give up the trials that are over the limit of one trial's time."""
+        limit, now = self._ending.limits.trial_seconds, time.monotonic()
+        for number, trial in list(self._running.items()):
+            if limit is None or not is_overdue(trial, limit, now):
+                continue
+            # Where another job of its process hangs, it is that one's time, not this one's.
+            if not self._executor.is_held(number):
+                self._executor.stop(number)
+                self._take_end(number, trial, overdue_outcome(trial, limit))
 
     def _finish(self, number: int, outcome: Outcome) -> None:
         costs = self._ledger.trials[number].proposal.costs

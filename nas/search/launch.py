@@ -58,6 +58,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     seconds: float | None = None,
     device_seconds: float | None = None,
     patience: float | None = None,
+    trial_seconds: float | None = None,
     halving: bool | None = None,
     workers: int | None = None,
     concurrency: int | None = None,
@@ -80,12 +81,14 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     trials took together; each for the run over all restarts. With all None a new run trains 64
     trials; None in a resumed one is as recorded, and a given value replaces the recorded one.
     ``patience`` ends a search with the sampler ``pareto`` when its next ten trials are expected to
-    add less than this share to the hypervolume each. ``halving`` stops trials at their rungs that
+    add less than this share to the hypervolume each. A trial that trains for longer than
+    ``trial_seconds`` is given up and failed, and its worker is replaced if it hangs; by default
+    there is no limit. ``halving`` stops trials at their rungs that
     others leave behind (:mod:`nas.search.halving`); it is off in a new run. ``seed_with`` are
     presets or architectures to try first. ``data`` stands in for the task's data set.
     ``evaluate(architecture, task, seed)`` returns an error from 0 to 1 in place of the proxy
-    training: with one worker (the default then) it is called in this process, with more in worker
-    processes that import its module.
+    training: with one worker (the default then) it is called in this process, with more, or with
+    ``trial_seconds``, in worker processes that import its module.
     ``device`` auto is the recorded one in a resumed run. ``latency_device`` is the one whose
     latency is minimised or bounded, by default the same; its table is measured before anything
     trains, unless it was before.
@@ -112,6 +115,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seconds=seconds,
         device_seconds=device_seconds,
         patience=patience,
+        trial_seconds=trial_seconds,
         halving=halving,
         workers=workers,
         concurrency=concurrency,
@@ -142,6 +146,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
             concurrency=concurrency,
             evaluate=evaluate,
             data=data,
+            is_limited=prepared.limits.trial_seconds is not None,
         )
     else:
         runner = executor

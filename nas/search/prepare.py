@@ -123,6 +123,7 @@ def prepare(
         seconds=limits.seconds,
         device_seconds=limits.device_seconds,
         patience=limits.patience,
+        trial_seconds=limits.trial_seconds,
         first=listed,
         device=device,
         evaluate=settings.evaluate if recorded else evaluate,

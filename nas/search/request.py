@@ -25,6 +25,7 @@ class SearchRequest:
     seconds: float | None = None
     device_seconds: float | None = None
     patience: float | None = None
+    trial_seconds: float | None = None
     halving: bool | None = None
     workers: int | None = None
     concurrency: int | None = None
