@@ -250,6 +250,14 @@ def search(  # noqa: PLR0913 - one parameter an option
             rich_help_panel=EXECUTION,
         ),
     ] = None,
+    storage_wait: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="How long a database may be away before the search ends.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = "2m",
     resume: Annotated[
         bool,
         flag("--resume", help="Go on with the run of this name.", panel=EXECUTION),
@@ -304,6 +312,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         "seed": seed,
         "seed_with": [_seed_network(item) for item in seed_with or ()],
         "storage": storage,
+        "storage_wait_seconds": parse_time(storage_wait, "--storage-wait"),
         "resume": resume,
     }
     given = task_settings(

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from nas.cost import LATENCY, format_cost
 from nas.quantities import format_count
 from nas.records import Ended, Outcome, Run
-from nas.records.writing import RunWriter
+from nas.records.lasting import LastingWriter, StorageAwayError
 from nas.search.display import Display, Progress, RunningTrial
 from nas.search.ending import Ending
 from nas.search.executor import Executor, Job, Report
@@ -55,7 +55,7 @@ class Search:
         task: Task,
         limits: Limits,
         *,
-        writer: RunWriter,
+        writer: LastingWriter,
         executor: Executor,
         proposals: Proposals,
         ledger: Ledger,
@@ -69,6 +69,7 @@ class Search:
         self._queue: deque[int] = deque()
         self._waiting: dict[int, list[int]] = {}
         self._next = 0
+        self._held: Accepted | None = None
         self._ending = Ending(limits, ledger)
         self._rungs = Rungs(halving, executor, ledger)
         self._rejections_written = (0.0, proposals.rejections.total)
@@ -103,7 +104,8 @@ class Search:
         """Search until a limit, the end of the space, or Ctrl-C; what runs then is given up.
 
         Raises:
-            OSError: the study cannot be written any more; what was finished is in it.
+            OSError: the study cannot be written any more; what was finished is in it, or in the
+                journal that a resumed search takes up.
             RuntimeError: no worker can be kept alive.
             KeyboardInterrupt: Ctrl-C was pressed twice.
         """
@@ -143,10 +145,12 @@ class Search:
             stopped=ledger.num_stopped,
             device_seconds=ledger.device_seconds,
             limit_device_seconds=limits.device_seconds,
+            notice=self._writer.notice,
         )
 
     def _run_to_end(self) -> Ended:
         while not (ended := self._end()):
+            self._writer.flush()
             is_busy = self._fill()
             self._display.update(self.progress())
             self._take_all(self._executor.poll(0.0 if is_busy else TICK_SECONDS))
@@ -180,23 +184,29 @@ class Search:
         return False
 
     def _propose(self) -> bool:
-        """One try at a new trial; False where there is nothing more to propose."""
+        """One try at a new trial; False where there is nothing to propose now."""
+        if self._writer.is_away:
+            return False
         if self._proposals.is_exhausted:
             self._ending.run_dry("every network of the space was trained or rejected")
         elif self._proposals.in_a_row >= MOST_REJECTED:
             self._ending.run_dry(self._proposals.why_none())
         else:
-            accepted = self._proposals.attempt(self._next)
+            accepted, self._held = self._held or self._proposals.attempt(self._next), None
             if accepted is not None:
-                self._begin(accepted)
+                try:
+                    self._begin(accepted)
+                except StorageAwayError:
+                    self._held = accepted  # it gets its row when the storage is back
+                    return False
             self._write_rejections(every=REJECTIONS_EVERY_SECONDS)
         return not self._ending.is_dry
 
     def _begin(self, accepted: Accepted) -> None:
         proposal = accepted.proposal
-        self._ending.expect(proposal.expected_share)
         outcome = self._ledger.known_outcome(proposal.proxy_fingerprint)
         number = self._writer.add(proposal, outcome, self._ending.seconds)
+        self._ending.expect(proposal.expected_share)
         assert number == self._next, "somebody else writes this study"
         self._next += 1
         self._ledger.trials[number] = Trial(proposal, accepted.handle)
@@ -339,6 +349,7 @@ class Search:
             self._writer.interrupt(number)
         self._write_rejections()
         self._writer.set_ended(ended)
+        self._writer.settle(lambda: bool(self._ending.stopped_by))
 
     def _write_rejections(self, every: float = 0.0) -> None:
         written, total = self._rejections_written

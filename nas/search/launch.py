@@ -15,8 +15,9 @@ from nas.cost import COST_LABELS
 from nas.latency.solitude import training
 from nas.quantities import unknown_name
 from nas.records import RESULTS, Run, RunSettings
+from nas.records.lasting import WAIT_SECONDS, LastingWriter, take_up
 from nas.records.stored import LATENCY_TABLE
-from nas.records.writing import RunWriter, create_run, has_run
+from nas.records.writing import create_run, has_run
 from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
 from nas.search.driver import Search
@@ -67,6 +68,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     seed: int | None = None,
     seed_with: Sequence[str | Architecture] = (),
     storage: str | None = None,
+    storage_wait_seconds: float = WAIT_SECONDS,
     resume: bool = False,
     executor: str | Executor = "local",
     evaluate: Evaluate | None = None,
@@ -94,11 +96,14 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     trains, unless it was before.
     ``concurrency`` is the number of trials at once on each GPU; by default it is chosen by
     measurement while the search runs.
+    A ``storage`` that is away is waited for so long as ``storage_wait_seconds``, while what runs
+    goes on; after that the search ends, and a resumed one takes up what was finished.
     ``executor`` may be an object of your own. ``display`` shows the search; none by default.
 
     Raises:
         ValueError: a setting is wrong; nothing was written.
-        OSError: the study cannot be written (any more); what was finished is in it.
+        OSError: the study cannot be written (any more); what was finished is in it, or in the
+            run's directory for a resumed search.
         RuntimeError: no worker can be kept alive; or latencies have to be measured, and trials
             train on this machine.
     """
@@ -124,6 +129,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seed=seed,
         seed_with=seed_with,
         storage=storage,
+        storage_wait_seconds=storage_wait_seconds,
         resume=resume,
     )
     function = None if evaluate is None else function_name(evaluate)
@@ -152,13 +158,15 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         runner = executor
     try:
         with training(shown.note):
-            return _drive(prepared, runner, shown)
+            return _drive(prepared, runner, shown, storage_wait_seconds)
     finally:
         runner.close()
         shown.close()
 
 
-def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
+def _drive(
+    prepared: Prepared, executor: Executor, display: Display, storage_wait_seconds: float
+) -> Run:
     location, settings = prepared.location, prepared.settings
     lock = DriverLock(location)
     try:
@@ -166,6 +174,7 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
             if has_run(location):
                 raise ValueError(exists_message(location))
             create_run(location, settings, _attributes(prepared))
+        take_up(location, settings, display.note)
         run = Run(location)
         mirror = Mirror(
             prepared.space,
@@ -185,7 +194,14 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
             rejections=run.rejections,
             given=prepared.given,
         )
-        writer = RunWriter(location, settings.objectives, distributions_of(prepared.space))
+        writer = LastingWriter(
+            location,
+            settings.objectives,
+            distributions_of(prepared.space),
+            created=settings.created,
+            note=display.note,
+            wait_seconds=storage_wait_seconds,
+        )
         try:
             if settings != run.settings:
                 writer.set_settings(settings)

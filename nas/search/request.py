@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.records import RESULTS
+from nas.records.lasting import WAIT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,4 +35,5 @@ class SearchRequest:
     seed: int | None = None
     seed_with: Sequence[str | Architecture] = ()
     storage: str | None = None
+    storage_wait_seconds: float = WAIT_SECONDS
     resume: bool = False

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
@@ -28,6 +29,14 @@ from nas.training.device_queue import free_bytes
 
 MEASURED_TURNS, MOST_MEASURED_TURNS = 2, 5
 """A job's solo step time is the least of so many turns with steps; others only end an epoch."""
+
+
+TurnOf: TypeAlias = Callable[[int], AbstractContextManager[None]]
+
+
+def no_turn(number: int) -> AbstractContextManager[None]:
+    """Nobody wants to know whose turn it is."""
+    return nullcontext()
 
 
 @dataclass(eq=False)
@@ -56,7 +65,7 @@ class Rotation:
         *,
         free_bytes: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.perf_counter,
-        turn_of: Callable[[int], AbstractContextManager[None]] = nullcontext,
+        turn_of: TurnOf = no_turn,
     ) -> None:
         self._begin, self._concurrency = begin, concurrency
         self._free_bytes, self._clock, self._turn_of = free_bytes, clock, turn_of
@@ -230,7 +239,7 @@ def create_rotation(
     device: str,
     *,
     own_process: bool,
-    turn_of: Callable[[int], AbstractContextManager[None]] = nullcontext,
+    turn_of: TurnOf = no_turn,
 ) -> Rotation:
     """Open ``work`` on a device of this process, with as many jobs at once as it says."""
     concurrency: Concurrency
