@@ -291,34 +291,30 @@ class Attributes:
         self.path = place / "run"
         self.path.mkdir()
         with sqlite3.connect(self.source / "study.db") as database:
-            self.rows = [
-                (table, row, text)
-                for table in TABLES
-                for row, text in database.execute(f"SELECT rowid, {TABLES[table]} FROM {table}")
-            ]
+            self.rows = {table: list(database.execute(query)) for table, query in ROWS.items()}
         database.close()
-        # Each kind of attribute as often as another, however many rows have it.
-        self.tables = sorted(TABLES)
 
     def case(self, rng: random.Random) -> Callable[[], None]:
         shutil.copyfile(self.source / "study.db", self.path / "study.db")
-        table = rng.choice(self.tables)
-        _, row, text = rng.choice([item for item in self.rows if item[0] == table])
+        # Each kind of attribute as often as another, however many rows have it.
+        table = rng.choice(sorted(self.rows))
+        row, text, study = rng.choice(self.rows[table])
         changed: Any = mutated_text(text, rng).decode("utf-8", "replace")
         if rng.random() < 0.02:
             changed = rng.choice([None, 5, 2.5, b"\x00\xff"])
+        column = TABLES[table]
         with sqlite3.connect(self.path / "study.db", isolation_level=None) as database:
             database.execute("PRAGMA synchronous = OFF")
             if changed is None:
                 database.execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
             else:
-                database.execute(
-                    f"UPDATE {table} SET {TABLES[table]} = ? WHERE rowid = ?", (changed, row)
-                )
+                database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (changed, row))
         database.close()
-        return self.load
+        # A trial's text is read by the tables; what is made of them is seen now and then.
+        is_whole = table == "study_user_attributes" or rng.random() < 0.25
+        return lambda: self.load(is_run=study == 1 or is_whole, is_whole=is_whole)
 
-    def load(self) -> None:
+    def load(self, *, is_run: bool, is_whole: bool) -> None:
         from nas.cli.show import run_data
         from nas.latency import LatencyTable
         from nas.records import open_run
@@ -327,22 +323,23 @@ class Attributes:
         from nas.space import SearchSpace
         from nas.task import Task
 
-        run = open_run(self.path)
-        parts: list[Callable[[], Any]] = [
-            lambda: run_data(run),
+        run = open_run(self.path, "run")
+        of_run: list[Callable[[], Any]] = [
             lambda: (run.trials, run.curves, run.choices, run.values, run.sampler_states()),
-            lambda: (
-                run.rejections,
-                run.ended,
-                run.elapsed_seconds,
-                run.given_up_seconds,
-                run.state,
-            ),
-            lambda: (run.stops, run.lost, run.version),
+            lambda: (run.rejections, run.ended, run.elapsed_seconds, run.given_up_seconds),
+            lambda: (run.state, run.stops, run.lost, run.version),
             lambda: list(stored_trials(run)),
+        ]
+        of_whole: list[Callable[[], Any]] = [
+            lambda: run_data(run),
             lambda: (SearchSpace.from_json(run.settings.space), Task.from_json(run.settings.task)),
             lambda: LatencyTable.from_data(run.latency or {}, "run 'run'") if run.latency else None,
-            lambda: self._confirmation(open_confirmation(run)),
+        ]
+        of_confirmation = [lambda: self._confirmation(open_confirmation(run))]
+        parts = [
+            *(of_run if is_run else []),
+            *(of_whole if is_whole else []),
+            *(of_confirmation if is_whole or not is_run else []),
         ]
         refusals = [error for part in parts if (error := refusal(part)) is not None]
         if refusals:
@@ -363,6 +360,14 @@ TABLES = {
     "trial_params": "distribution_json",
 }
 """Where texts are stored that are read as JSON."""
+
+ROWS = {
+    table: f"SELECT a.rowid, {column}, a.study_id FROM {table} a"
+    if table.startswith("study")
+    else f"SELECT a.rowid, {column}, t.study_id FROM {table} a JOIN trials t USING (trial_id)"
+    for table, column in TABLES.items()
+}
+"""Each text with the study that it is of."""
 
 
 def refusal(part: Callable[[], Any]) -> Exception | None:
