@@ -34,6 +34,9 @@ from nas.space import SearchSpace
 
 TINY = SearchSpace.load("tiny")
 
+AWAY_SECONDS = float(os.environ.get("NAS_AWAY_SECONDS", "3"))
+"""How long the server is away; trials end meanwhile, and none of them waits for it."""
+
 
 class Notes:
     """What a search says, and what it is to say at each progress."""
@@ -91,8 +94,7 @@ def test_a_server_that_is_away_for_a_while(server: Server, tmp_path: Path) -> No
         if line.startswith("trial 3 "):
             server.stop()
         elif "does not answer" in line:
-            # Trials end meanwhile; none of them waits for the server.
-            threads.append(threading.Timer(3, server.start))
+            threads.append(threading.Timer(AWAY_SECONDS, server.start))
             threads[-1].start()
 
     notes = Notes(on_note)
