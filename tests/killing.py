@@ -60,7 +60,8 @@ def finished_rows(database: Path) -> dict[int, Row]:
     if not database.exists():
         return {}
     with contextlib.closing(
-        sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=60)
+        # Writable: SQLite takes back what a killed driver left half-written.
+        sqlite3.connect(f"file:{database}?mode=rw", uri=True, timeout=60)
     ) as connection:
         # One state of the database, whatever is written meanwhile.
         connection.execute("BEGIN")
