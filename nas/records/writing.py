@@ -21,10 +21,12 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
+from nas.records.outages import engine_settings
 from nas.records.reading import Run
 from nas.records.stored import (
     Ended,
@@ -69,6 +71,13 @@ class _Storage(RDBStorage):
         )
         session.add(row)
 
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        # Optuna tries five times by itself, also after a try that was done and whose answer was
+        # lost: the trial would be there twice. Who writes tries again (nas.records.lasting).
+        with _create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            return int(self._get_prepared_new_trial(study_id, template_trial, session).trial_id)
+
 
 class RunWriter:
     """Writes a run's trials; one at a time may exist for a run (:mod:`nas.search.study`)."""
@@ -83,7 +92,7 @@ class RunWriter:
         self._objectives = tuple(objectives)
         self._distributions = dict(distributions)
         with self._writing():
-            self._storage = _Storage(location.url)
+            self._storage = _Storage(location.url, engine_settings(location.url))
             self._study_id = self._storage.get_study_id_from_name(location.name)
         self._trial_ids: dict[int, int] = {}
 
@@ -95,7 +104,7 @@ class RunWriter:
         Without an outcome the trial is running; with one (a result from the cache) it is done,
         ``elapsed_seconds`` of driving after the study began.
         """
-        attributes: dict[str, Any] = {"proposal": _proposal_data(proposal)}
+        attributes: dict[str, Any] = {"proposal": proposal_data(proposal)}
         state, values = TrialState.RUNNING, None
         if outcome is not None:
             attributes["result"] = _outcome_data(outcome, elapsed_seconds)
@@ -300,7 +309,8 @@ def quiet_optuna() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _proposal_data(proposal: Proposal) -> dict[str, Any]:
+def proposal_data(proposal: Proposal) -> dict[str, Any]:
+    """What a trial's row says of its proposal, as JSON data."""
     return {
         "architecture": proposal.architecture.to_json(),
         "fingerprint": proposal.architecture.fingerprint,

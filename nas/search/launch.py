@@ -15,8 +15,9 @@ from nas.cost import COST_LABELS
 from nas.latency.solitude import training
 from nas.quantities import unknown_name
 from nas.records import RESULTS, Run, RunSettings
+from nas.records.lasting import WAIT_SECONDS, LastingWriter, take_up
 from nas.records.stored import LATENCY_TABLE
-from nas.records.writing import RunWriter, create_run, has_run
+from nas.records.writing import create_run, has_run
 from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
 from nas.search.driver import Search
@@ -58,6 +59,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     seconds: float | None = None,
     device_seconds: float | None = None,
     patience: float | None = None,
+    trial_seconds: float | None = None,
     halving: bool | None = None,
     workers: int | None = None,
     concurrency: int | None = None,
@@ -66,6 +68,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     seed: int | None = None,
     seed_with: Sequence[str | Architecture] = (),
     storage: str | None = None,
+    storage_wait_seconds: float = WAIT_SECONDS,
     resume: bool = False,
     executor: str | Executor = "local",
     evaluate: Evaluate | None = None,
@@ -80,22 +83,27 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     trials took together; each for the run over all restarts. With all None a new run trains 64
     trials; None in a resumed one is as recorded, and a given value replaces the recorded one.
     ``patience`` ends a search with the sampler ``pareto`` when its next ten trials are expected to
-    add less than this share to the hypervolume each. ``halving`` stops trials at their rungs that
+    add less than this share to the hypervolume each. A trial that trains for longer than
+    ``trial_seconds`` is given up and failed, and its worker is replaced if it hangs; by default
+    there is no limit. ``halving`` stops trials at their rungs that
     others leave behind (:mod:`nas.search.halving`); it is off in a new run. ``seed_with`` are
     presets or architectures to try first. ``data`` stands in for the task's data set.
     ``evaluate(architecture, task, seed)`` returns an error from 0 to 1 in place of the proxy
-    training: with one worker (the default then) it is called in this process, with more in worker
-    processes that import its module.
+    training: with one worker (the default then) it is called in this process, with more, or with
+    ``trial_seconds``, in worker processes that import its module.
     ``device`` auto is the recorded one in a resumed run. ``latency_device`` is the one whose
     latency is minimised or bounded, by default the same; its table is measured before anything
     trains, unless it was before.
     ``concurrency`` is the number of trials at once on each GPU; by default it is chosen by
     measurement while the search runs.
+    A ``storage`` that is away is waited for so long as ``storage_wait_seconds``, while what runs
+    goes on; after that the search ends, and a resumed one takes up what was finished.
     ``executor`` may be an object of your own. ``display`` shows the search; none by default.
 
     Raises:
         ValueError: a setting is wrong; nothing was written.
-        OSError: the study cannot be written (any more); what was finished is in it.
+        OSError: the study cannot be written (any more); what was finished is in it, or in the
+            run's directory for a resumed search.
         RuntimeError: no worker can be kept alive; or latencies have to be measured, and trials
             train on this machine.
     """
@@ -112,6 +120,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seconds=seconds,
         device_seconds=device_seconds,
         patience=patience,
+        trial_seconds=trial_seconds,
         halving=halving,
         workers=workers,
         concurrency=concurrency,
@@ -120,6 +129,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seed=seed,
         seed_with=seed_with,
         storage=storage,
+        storage_wait_seconds=storage_wait_seconds,
         resume=resume,
     )
     function = None if evaluate is None else function_name(evaluate)
@@ -142,18 +152,21 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
             concurrency=concurrency,
             evaluate=evaluate,
             data=data,
+            is_limited=prepared.limits.trial_seconds is not None,
         )
     else:
         runner = executor
     try:
         with training(shown.note):
-            return _drive(prepared, runner, shown)
+            return _drive(prepared, runner, shown, storage_wait_seconds)
     finally:
         runner.close()
         shown.close()
 
 
-def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
+def _drive(
+    prepared: Prepared, executor: Executor, display: Display, storage_wait_seconds: float
+) -> Run:
     location, settings = prepared.location, prepared.settings
     lock = DriverLock(location)
     try:
@@ -161,6 +174,7 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
             if has_run(location):
                 raise ValueError(exists_message(location))
             create_run(location, settings, _attributes(prepared))
+        take_up(location, settings, display.note)
         run = Run(location)
         mirror = Mirror(
             prepared.space,
@@ -180,7 +194,14 @@ def _drive(prepared: Prepared, executor: Executor, display: Display) -> Run:
             rejections=run.rejections,
             given=prepared.given,
         )
-        writer = RunWriter(location, settings.objectives, distributions_of(prepared.space))
+        writer = LastingWriter(
+            location,
+            settings.objectives,
+            distributions_of(prepared.space),
+            created=settings.created,
+            note=display.note,
+            wait_seconds=storage_wait_seconds,
+        )
         try:
             if settings != run.settings:
                 writer.set_settings(settings)

@@ -28,12 +28,18 @@ Curve: TypeAlias = list[list[float | None]]
 
 @dataclass
 class Trial:
-    """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs."""
+    """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs.
+
+    ``crashes`` are the tries that it ended its process in. ``started`` is when it was submitted,
+    and from when ``is_training`` on, when a worker took it up.
+    """
 
     proposal: Proposal
     handle: int
     tries: int = 0
+    crashes: int = 0
     started: float = 0.0
+    is_training: bool = False
     curve: Curve = field(default_factory=list)
     last: RungResult | None = None
 
@@ -41,6 +47,11 @@ class Trial:
         """It is submitted, for the first time or again."""
         self.tries += 1
         self.started, self.curve, self.last = now, [], None
+        self.is_training = False
+
+    def take_up(self, now: float) -> None:
+        """A worker has begun with it."""
+        self.started, self.is_training = now, True
 
     def add(self, result: RungResult) -> None:
         """It passed a rung."""

@@ -123,6 +123,7 @@ def prepare(
         seconds=limits.seconds,
         device_seconds=limits.device_seconds,
         patience=limits.patience,
+        trial_seconds=limits.trial_seconds,
         first=listed,
         device=device,
         evaluate=settings.evaluate if recorded else evaluate,
@@ -244,6 +245,11 @@ def _notes(recorded: RunSettings, device: str) -> tuple[str, ...]:
 def _check_request(request: SearchRequest) -> None:
     if request.objectives is not None:
         check_objectives(request.objectives)
+    if not request.storage_wait_seconds >= 0:
+        raise ValueError(
+            f"the wait for a storage must be 0 seconds or more, not "
+            f"{request.storage_wait_seconds!r}"
+        )
     if request.sampler is not None:
         check_sampler(request.sampler)
     seed = request.seed
