@@ -28,7 +28,10 @@ Curve: TypeAlias = list[list[float | None]]
 
 @dataclass
 class Trial:
-    """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs."""
+    """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs.
+
+    ``given_up_seconds`` is what the run was charged when it was lost last.
+    """
 
     proposal: Proposal
     handle: int
@@ -36,6 +39,7 @@ class Trial:
     started: float = 0.0
     curve: Curve = field(default_factory=list)
     last: RungResult | None = None
+    given_up_seconds: float = 0.0
 
     def begin(self, now: float) -> None:
         """It is submitted, for the first time or again."""

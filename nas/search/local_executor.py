@@ -110,6 +110,9 @@ class LocalExecutor:
                 with contextlib.suppress(OSError):
                     worker.connection.send(Command(number, goes_on=False))
 
+    def discard(self, number: int) -> None:
+        """Nothing is kept: a job that is submitted again begins anew."""
+
     def close(self) -> None:
         """Kill all workers; they hold nothing that is not elsewhere."""
         for worker in self._workers:
@@ -261,6 +264,9 @@ class InProcessExecutor:
             self._rotation.stop(number)
             # Nothing runs between two polls: its last turn is its end, and nobody hears of it.
             self._rotation.turn()
+
+    def discard(self, number: int) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Give up what runs."""

@@ -34,3 +34,5 @@ class SearchRequest:
     seed_with: Sequence[str | Architecture] = ()
     storage: str | None = None
     resume: bool = False
+    trains_here: bool = True
+    """False: trials train on other machines, which may have a device that this one has not."""
