@@ -23,6 +23,7 @@ import queue
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -61,6 +62,7 @@ from nas.evaluate import Evaluation, RungResult
 from nas.search.checkpoints import CheckpointError, Checkpoints
 from nas.search.exchange import Attempt, Closed, Exchange
 from nas.search.executor import LAST, Job, Report
+from nas.search.ray_guard import raylet_of, start_guard
 from nas.search.work import JobFailed, ProxyTraining, Running, Work, job_failures
 
 if TYPE_CHECKING:
@@ -569,6 +571,9 @@ def _start(options: RayOptions, resources: Resources, most: int | None) -> None:
                     include_dashboard=False,
                     **quiet,
                 )
+                raylet = raylet_of(os.getpid())
+                if raylet is not None:
+                    _GUARDS.append(start_guard(raylet))
             return
         try:
             ray.init(address=options.address, **quiet)
@@ -580,6 +585,14 @@ def _start(options: RayOptions, resources: Resources, most: int | None) -> None:
 def disconnect() -> None:
     """Leave the cluster, or end the Ray that was started here with all its processes."""
     ray.shutdown()
+    while _GUARDS:
+        with _GUARDS.pop() as guard:
+            assert guard.stdin is not None
+            guard.stdin.close()
+
+
+_GUARDS: list[subprocess.Popen[bytes]] = []
+"""Of the Ray that this process started; there is at most one."""
 
 
 @contextlib.contextmanager
