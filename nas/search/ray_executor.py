@@ -492,6 +492,8 @@ def short_reason(text: str) -> str:
         return f"the worker{where} was ended because its machine ran out of memory"
     if "node" in lowered and ("node has died" in lowered or "node died" in lowered):
         return f"the worker's node{where} died"
+    if "unavailable" in lowered and "rpc" in lowered:
+        return f"the worker{where} cannot be reached: its node, its process or its network is gone"
     if raised := _EXCEPTION.findall(text):
         return f"the worker{where} ended: {raised[-1].removeprefix('nas.search.work.')}"
     if "worker process has died" in lowered:
