@@ -102,7 +102,7 @@ def test_another_trial_does_not_find_it(kept: Checkpoints, other: Job) -> None:
 )
 def test_damage_is_found(kept: Checkpoints, damage: Callable[[bytes], bytes]) -> None:
     kept.save(JOB, {"a": list(range(100))})
-    fs, root = fsspec.core.url_to_fs(kept.url)
+    fs, _ = fsspec.core.url_to_fs(kept.url)
     (path,) = files(kept)
     fs.pipe_file(path, damage(fs.cat_file(path)))
     with pytest.raises(CheckpointError, match="damaged"):
@@ -191,4 +191,3 @@ def test_seconds_that_were_not_lost_are_counted_once(
     assert run.trials["train_seconds"][0] == pytest.approx(0.4)
     assert executor.discarded == [0, 1]
     assert [int(epoch) for epoch in run.curves.query("number == 0")["epoch"]] == [1, 2, 4]
-

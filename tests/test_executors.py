@@ -96,6 +96,7 @@ def on_ray(work: Work, workers: int = 2) -> Executor:
 
 RAY = pytest.param("ray", marks=pytest.mark.xdist_group("ray"))
 
+
 def create(
     request: pytest.FixtureRequest, executors: dict[str, Callable[[], Executor]]
 ) -> Executor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,10 +20,10 @@ from nas.records import open_run
 pytestmark = pytest.mark.xdist_group("ray")
 
 # Some seconds a trial: there is time to kill something while it runs.
-SEARCH = (
+SEARCH = shlex.split(
     "search tiny --data fashion-mnist-mini --images 1024 --epochs 8 --resolution 14 --width 0.5 "
     "--precision float32 --device cpu --executor ray"
-).split()
+)
 
 
 def trials(results: Path) -> pd.DataFrame:
@@ -70,8 +71,10 @@ def test_a_node_dies_and_nothing_is_lost(
 
         def both_have_a_checkpoint() -> bool:
             running = numbers(tmp_path, "running")
-            return len(running) == 2 and running <= saved(tmp_path) and bool(
-                numbers(tmp_path, "complete")
+            return (
+                len(running) == 2
+                and running <= saved(tmp_path)
+                and bool(numbers(tmp_path, "complete"))
             )
 
         wait_for(both_have_a_checkpoint, process)

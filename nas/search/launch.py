@@ -142,8 +142,9 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     function = None if evaluate is None else function_name(evaluate)
     shown = display or NoDisplay()
     prepared = prepare(space, task, request, evaluate=function)
-    check_concurrency(prepared.device, concurrency)
-    if options is not None:
+    if options is None:
+        check_concurrency(prepared.device, concurrency)
+    else:
         options.check_with(concurrency, prepared.location.path)
     if isinstance(executor, str):
         if evaluate is None and options is None:

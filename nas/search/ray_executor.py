@@ -23,6 +23,7 @@ import queue
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -577,11 +578,27 @@ def _start(options: RayOptions, resources: Resources, most: int | None) -> None:
                 if raylet is not None:
                     _GUARDS.append(start_guard(raylet))
             return
+        _check_answers(options.address)
         try:
             ray.init(address=options.address, **quiet)
         except Exception as error:
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"no Ray answers at {options.address!r}: {first}") from error
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would wait for minutes for a head that is not there.
+
+    Raises:
+        ValueError: nobody listens at the address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"no Ray answers at {address!r}: {error}") from None
 
 
 def disconnect() -> None:
