@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from nas.datasets import carve, measure_statistics
 from nas.evaluate import Evaluation, EvaluationFailed
 from nas.search.executor import LAST, Executor, Job, Report, ScriptedExecutor
 from nas.search.local_executor import InProcessExecutor, LocalExecutor
-from nas.search.work import OwnFunction, ProxyTraining
+from nas.search.work import OwnFunction, ProxyTraining, Work
 from nas.task import Task
 
 NOT_AN_ERROR = "evaluate returned nan, not an error from 0 to 1"
@@ -86,16 +87,35 @@ def scripted(job: Job) -> list[Report]:
     return [*reports, Report(job.number, "done", final)]
 
 
+def on_ray(work: Work, workers: int = 2) -> Executor:
+    from nas.search.ray_executor import RayExecutor
+    from nas.search.ray_options import RayOptions
+
+    return RayExecutor(work, "cpu", RayOptions(), most=workers)
+
+
+RAY = pytest.param("ray", marks=pytest.mark.xdist_group("ray"))
+
+
+def create(
+    request: pytest.FixtureRequest, executors: dict[str, Callable[[], Executor]]
+) -> Executor:
+    if request.param == "ray":
+        request.getfixturevalue("ray")
+    return executors[request.param]()
+
+
 EXECUTORS: dict[str, Callable[[], Executor]] = {
     "scripted": lambda: ScriptedExecutor(scripted, capacity=2),
     "local": lambda: LocalExecutor(OwnFunction(evaluate), ["cpu", "cpu"]),
     "in process": lambda: InProcessExecutor(OwnFunction(evaluate)),
+    "ray": lambda: on_ray(OwnFunction(evaluate)),
 }
 
 
-@pytest.fixture(scope="module", params=EXECUTORS)
+@pytest.fixture(scope="module", params=[*(name for name in EXECUTORS if name != "ray"), RAY])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    made = EXECUTORS[request.param]()
+    made = create(request, EXECUTORS)
     yield made
     made.close()
 
@@ -152,14 +172,25 @@ class TestContract:
             pytest.skip("there is no worker to die")
         executor.submit(job(0, 16))
         last = collect(executor, {0})[-1]
-        assert (last.kind, last.reason) == ("lost", "the worker ended with exit code 7")
+        assert last.kind == "lost"
+        # Ray does not tell the exit code.
+        assert re.fullmatch(
+            r"the worker ended with exit code 7|the worker on [\d.]+ crashed or was killed",
+            last.reason,
+        )
         executor.submit(job(0))
         assert collect(executor, {0})[-1].kind == "done"
 
 
-@pytest.fixture(scope="module")
-def training() -> Iterator[LocalExecutor]:
-    made = LocalExecutor(proxy_training(), ["cpu", "cpu"])
+TRAINING: dict[str, Callable[[], Executor]] = {
+    "local": lambda: LocalExecutor(proxy_training(), ["cpu", "cpu"]),
+    "ray": lambda: on_ray(proxy_training()),
+}
+
+
+@pytest.fixture(scope="module", params=["local", RAY])
+def training(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    made = create(request, TRAINING)
     yield made
     made.close()
 
@@ -168,12 +199,13 @@ WAITING: dict[str, Callable[[], Executor]] = {
     "scripted": lambda: ScriptedExecutor(trained),
     "local": lambda: LocalExecutor(proxy_training(), ["cpu"]),
     "in process": lambda: InProcessExecutor(proxy_training()),
+    "ray": lambda: on_ray(proxy_training(), workers=1),
 }
 
 
-@pytest.fixture(scope="module", params=WAITING)
+@pytest.fixture(scope="module", params=[*(name for name in WAITING if name != "ray"), RAY])
 def waiting(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    made = WAITING[request.param]()
+    made = create(request, WAITING)
     yield made
     made.close()
 
@@ -221,7 +253,7 @@ class TestWaiting:
         assert [r.kind for r in reports] == ["started", "rung", "rung", "rung", "done"]
 
 
-def test_workers_give_the_bits_of_this_process(training: LocalExecutor) -> None:
+def test_workers_give_the_bits_of_this_process(training: Executor) -> None:
     for number in range(2):
         training.submit(job(number, width=8))
     reports = collect(training, {0, 1})
@@ -243,7 +275,7 @@ def test_workers_give_the_bits_of_this_process(training: LocalExecutor) -> None:
     assert len(expected) == 2
 
 
-def test_the_data_is_shared_not_copied(training: LocalExecutor) -> None:
+def test_the_data_is_shared_not_copied() -> None:
     work = proxy_training()
     assert work.data.train.images.is_shared()
     assert work.data.train.labels.is_shared()
@@ -310,7 +342,7 @@ def test_close_leaves_no_process() -> None:
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def test_one_thread_a_worker(training: LocalExecutor) -> None:
+def test_one_thread_a_worker() -> None:
     assert torch.get_num_threads() >= 1
     begin = proxy_training().open("cpu", own_process=False)
     before = torch.get_num_threads()

@@ -218,7 +218,13 @@ def search(  # noqa: PLR0913 - one parameter an option
     ] = None,
     workers: Annotated[
         int | None,
-        whole(1, 1_024, help="Default: one a core, or one a GPU.", panel=EXECUTION),
+        whole(
+            1,
+            100_000,
+            help="Default: one a core, or one a GPU. On Ray: the most trials at once; default: all "
+            "that fit.",
+            panel=EXECUTION,
+        ),
     ] = None,
     concurrency: Annotated[
         int | None,
@@ -235,6 +241,50 @@ def search(  # noqa: PLR0913 - one parameter an option
             metavar="TIME",
             help="A trial that takes longer is given up and failed: 90s, 10m or 2h. "
             "Default: no limit.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="local: processes of this machine. ray: Ray Tune, here or on a cluster.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = "local",
+    gpus_per_trial: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="With --executor ray: 0 to 1, such as 0.25. Default: 1 on CUDA.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
+    cpus_per_trial: Annotated[
+        float | None,
+        number(
+            0,
+            1_024,
+            metavar="NUMBER",
+            help="With --executor ray: what is kept free for a trial; on a processor it trains on "
+            "one. Default: 1.",
+            panel=EXECUTION,
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="The cluster to join: auto or HOST:PORT. Default: a Ray on this machine alone.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="With --executor ray: a directory that all machines share, or an fsspec URL such "
+            "as s3://BUCKET, for the checkpoints of running trials. Default: the run's directory.",
             rich_help_panel=EXECUTION,
         ),
     ] = None,
@@ -276,6 +326,7 @@ def search(  # noqa: PLR0913 - one parameter an option
     from nas.cli.search_task import check_precision, new_task, recorded_task, task_settings
     from nas.quantities import parse_time
     from nas.records.databases import check_storage
+    from nas.search.ray_options import check_executor
 
     check_results(results)
     if storage is not None:
@@ -287,6 +338,16 @@ def search(  # noqa: PLR0913 - one parameter an option
     if halving and no_halving:
         raise ValueError("--halving and --no-halving are opposites; give one of them")
     check_precision(precision)
+    ray: dict[str, Any] = {
+        "executor": executor,
+        "gpus_per_trial": gpus_per_trial,
+        "cpus_per_trial": cpus_per_trial,
+        "ray_address": ray_address,
+        "artifacts": artifacts,
+    }
+    options = check_executor(**ray)
+    if plan and options is not None:
+        raise ValueError("--plan measures this machine; leave out --executor ray")
     seconds = None if time is None else parse_time(time, "--time")
     settings = {
         "name": name,
@@ -328,14 +389,20 @@ def search(  # noqa: PLR0913 - one parameter an option
     found = (
         recorded_task(name, results, storage, data, given, precision)
         if resume
-        else new_task(str(data), given, precision, device, str(task or "task"))
+        else new_task(
+            str(data),
+            given,
+            precision,
+            device if options is None else options.device(device),
+            str(task or "task"),
+        )
     )
     if plan:
         assert space is not None
         assert found is not None
         _plan(space, found, settings)
         return
-    raise typer.Exit(_search(space, found, settings))
+    raise typer.Exit(_search(space, found, {**settings, **ray}))
 
 
 def _words(text: str) -> list[str]:

@@ -68,7 +68,7 @@ def new_task(
     chosen = _with_image(settings, info.image.channels)
     own = chosen.pop("precision", None)
     wanted: Any = precision or own or "auto"
-    resolved = resolve_precision(wanted, resolve_device(device))
+    resolved = resolve_precision(wanted, resolve_device(device) if wanted == "auto" else device)
     return create_task(info, chosen, precision=resolved, source=source)
 
 

@@ -248,6 +248,7 @@ class Search:
             trial.take_up(time.monotonic())
         elif report.kind == "rung":
             assert report.result is not None
+            self._note_restored(report, trial)
             trial.add(report.result)
             self._writer.set_curve(number, trial.curve)
             stopped = self._rungs.judge(number, trial)
@@ -288,6 +289,7 @@ class Search:
     def _finish(self, number: int, outcome: Outcome) -> None:
         costs = self._ledger.trials[number].proposal.costs
         self._writer.finish(number, costs, outcome, self._ending.seconds)
+        self._executor.discard(number)
         self._end_trial(number, outcome)
         # They take the result over; where it was lost, the first of them trains.
         for waiting in self._waiting.pop(number, []):
@@ -336,10 +338,24 @@ class Search:
         """Charge the run for what a trial took that has to begin again."""
         trial = self._ledger.trials[number]
         if trial.curve:
-            self._ledger.given_up_seconds += trial.curve[-1][SECONDS] or 0.0
+            trial.given_up_seconds = trial.curve[-1][SECONDS] or 0.0
+            self._ledger.given_up_seconds += trial.given_up_seconds
             self._writer.set_given_up_seconds(self._ledger.given_up_seconds)
             self._writer.set_curve(number, [])
             trial.curve = []
+
+    def _note_restored(self, report: Report, trial: Trial) -> None:
+        """Take back the charge for a rung that was not lost after all: its trial counts it."""
+        if report.reason:
+            self._display.note(f"trial {report.number}: {report.reason}")
+        if not report.is_restored or not trial.given_up_seconds:
+            return
+        assert report.result is not None
+        before = trial.last.train_seconds if trial.last else 0.0
+        back = min(report.result.train_seconds - before, trial.given_up_seconds)
+        trial.given_up_seconds -= back
+        self._ledger.given_up_seconds -= back
+        self._writer.set_given_up_seconds(self._ledger.given_up_seconds)
 
     def _give_up(self, ended: Ended) -> None:
         """Record the end; what runs, is queued or waits for a result is left to a resume."""

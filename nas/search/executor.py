@@ -6,7 +6,9 @@ workers. :class:`ScriptedExecutor` is the shipped double, without processes or t
 
 ``started``  a worker took the job up
 ``rung``     ``result`` is that rung's; the last rung reports, too. A job that ``waits`` trains on
-             from another rung than the last when it is told to: ``go_on`` or ``stop``
+             from another rung than the last when it is told to: ``go_on`` or ``stop``. One that
+             goes on from a checkpoint reports the rungs before again (``is_restored``): their
+             seconds were not spent anew. ``reason`` is worth a note, if there is one
 ``done``     all epochs are trained; ``result`` is the last rung's
 ``failed``   the network cannot be trained; ``reason`` says why; trying again gives the same
 ``lost``     the worker died; ``reason`` has its exit code. The job may be submitted again, or be
@@ -66,6 +68,7 @@ class Report:
     is_shared: bool = False
     is_crash: bool = False
     is_bystander: bool = False
+    is_restored: bool = False
 
 
 class Executor(Protocol):
@@ -103,6 +106,10 @@ class Executor(Protocol):
 
     def is_held(self, number: int) -> bool:
         """Whether another job hangs and so keeps this one from its turns; unknown ones are not."""
+        ...
+
+    def discard(self, number: int) -> None:
+        """A trial's end is recorded: what was kept to go on with it may go. Others are ignored."""
         ...
 
     def close(self) -> None:
@@ -175,6 +182,9 @@ class ScriptedExecutor:
         self._running.pop(number, None)
         self._waits.discard(number)
         self._waiting.discard(number)
+
+    def discard(self, number: int) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Forget all jobs."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from nas.architecture import Architecture
 from nas.cost import COST_LABELS
 from nas.latency.solitude import training
-from nas.quantities import unknown_name
 from nas.records import RESULTS, Run, RunSettings
 from nas.records.lasting import WAIT_SECONDS, LastingWriter, take_up
 from nas.records.stored import LATENCY_TABLE
@@ -27,12 +26,15 @@ from nas.search.known_space import KnownSpace
 from nas.search.ledger import Ledger
 from nas.search.prepare import Prepared, exists_message, prepare, with_data
 from nas.search.proposals import Proposals
+from nas.search.ray_options import check_executor
 from nas.search.request import SearchRequest
 from nas.search.samplers import Mirror, distributions_of
 from nas.search.study import DriverLock, function_name
 from nas.search.workers import (
     check_concurrency,
     create_executor,
+    create_ray_executor,
+    create_work,
     load_training_data,
     worker_devices,
 )
@@ -42,8 +44,6 @@ from nas.task import Task
 if TYPE_CHECKING:
     from nas.datasets import Split, TrainValidation
     from nas.search.work import Evaluate
-
-EXECUTORS = ("local",)
 
 
 def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
@@ -71,6 +71,10 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     storage_wait_seconds: float = WAIT_SECONDS,
     resume: bool = False,
     executor: str | Executor = "local",
+    gpus_per_trial: float | None = None,
+    cpus_per_trial: float | None = None,
+    ray_address: str | None = None,
+    artifacts: str | None = None,
     evaluate: Evaluate | None = None,
     data: Split | TrainValidation | None = None,
     display: Display | None = None,
@@ -98,7 +102,12 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     measurement while the search runs.
     A ``storage`` that is away is waited for so long as ``storage_wait_seconds``, while what runs
     goes on; after that the search ends, and a resumed one takes up what was finished.
-    ``executor`` may be an object of your own. ``display`` shows the search; none by default.
+    ``executor`` is ``local``, the processes of this machine, or ``ray``, Ray Tune's; or an object
+    of your own. With ``ray`` a trial gets ``gpus_per_trial`` (0 to 1; by default 1 on CUDA) and
+    ``cpus_per_trial`` (by default 1), ``workers`` is the most trials at once, ``ray_address`` is
+    ``auto`` or HOST:PORT of a cluster to join (by default a Ray is started on this machine), and
+    ``artifacts`` is a directory or an fsspec URL in which all machines keep the checkpoints of
+    running trials (by default the run's directory). ``display`` shows the search; none by default.
 
     Raises:
         ValueError: a setting is wrong; nothing was written.
@@ -107,8 +116,15 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         RuntimeError: no worker can be kept alive; or latencies have to be measured, and trials
             train on this machine.
     """
-    if isinstance(executor, str) and executor not in EXECUTORS:
-        raise ValueError(unknown_name("executor", executor, EXECUTORS))
+    options = check_executor(
+        executor,
+        gpus_per_trial=gpus_per_trial,
+        cpus_per_trial=cpus_per_trial,
+        ray_address=ray_address,
+        artifacts=artifacts,
+    )
+    if options is not None:
+        device = options.device(device)
     is_ours = evaluate is None and isinstance(executor, str)
     request = SearchRequest(
         name=name,
@@ -131,13 +147,17 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         storage=storage,
         storage_wait_seconds=storage_wait_seconds,
         resume=resume,
+        trains_here=options is None or options.address is None,
     )
     function = None if evaluate is None else function_name(evaluate)
     shown = display or NoDisplay()
     prepared = prepare(space, task, request, evaluate=function)
-    check_concurrency(prepared.device, concurrency)
+    if options is None:
+        check_concurrency(prepared.device, concurrency)
+    else:
+        options.check_with(concurrency, prepared.location.path)
     if isinstance(executor, str):
-        if evaluate is None:
+        if evaluate is None and options is None:
             # A wrong number of workers is told before anything is measured or read.
             worker_devices(prepared.device, workers)
         if prepared.unmeasured:
@@ -145,15 +165,21 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         if evaluate is None:
             data = load_training_data(prepared.task, data)
             prepared = with_data(prepared, digest_data(data))
-        runner: Executor = create_executor(
-            prepared.task,
-            prepared.device,
-            workers,
-            concurrency=concurrency,
-            evaluate=evaluate,
-            data=data,
-            is_limited=prepared.limits.trial_seconds is not None,
-        )
+        runner: Executor
+        if options is not None:
+            work = create_work(prepared.task, evaluate=evaluate, data=data)
+            directory = prepared.location.path
+            runner = create_ray_executor(work, prepared.device, workers, options, directory)
+        else:
+            runner = create_executor(
+                prepared.task,
+                prepared.device,
+                workers,
+                concurrency=concurrency,
+                evaluate=evaluate,
+                data=data,
+                is_limited=prepared.limits.trial_seconds is not None,
+            )
     else:
         runner = executor
     try:

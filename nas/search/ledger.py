@@ -32,6 +32,7 @@ class Trial:
 
     ``crashes`` are the tries that it ended its process in. ``started`` is when it was submitted,
     and from when ``is_training`` on, when a worker took it up.
+    ``given_up_seconds`` is what the run was charged when it was lost last.
     """
 
     proposal: Proposal
@@ -42,6 +43,7 @@ class Trial:
     is_training: bool = False
     curve: Curve = field(default_factory=list)
     last: RungResult | None = None
+    given_up_seconds: float = 0.0
 
     def begin(self, now: float) -> None:
         """It is submitted, for the first time or again."""

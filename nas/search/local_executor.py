@@ -136,6 +136,9 @@ class LocalExecutor:
             number in worker.jobs and worker.turns.keep_waiting(number) for worker in self._workers
         )
 
+    def discard(self, number: int) -> None:
+        """Nothing is kept: a job that is submitted again begins anew."""
+
     def close(self) -> None:
         """Kill all workers; they hold nothing that is not elsewhere."""
         for worker in self._workers:
@@ -325,6 +328,9 @@ class InProcessExecutor:
     def is_held(self, number: int) -> bool:
         """There is no other job."""
         return False
+
+    def discard(self, number: int) -> None:
+        """Nothing is kept."""
 
     def close(self) -> None:
         """Give up what runs."""

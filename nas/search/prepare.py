@@ -92,7 +92,7 @@ def prepare(
             raise ValueError("a new run needs a space and a task")
         budgets = _merged_budgets(loaded.budgets, request.budgets or {})
     is_proxied = (recorded.settings.evaluate if recorded else evaluate) is None
-    device = _resolve_device(request.device, recorded)
+    device = _resolve_device(request, recorded)
     objectives = recorded.settings.objectives if recorded else _objectives(request)
     latency: LatencyTable | None = None
     unmeasured: tuple[str, ...] = ()
@@ -158,12 +158,18 @@ def with_data(prepared: Prepared, digest: dict[str, int]) -> Prepared:
     return replace(prepared, settings=replace(prepared.settings, data=digest))
 
 
-def _resolve_device(device: str, recorded: Run | None) -> str:
+def _resolve_device(request: SearchRequest, recorded: Run | None) -> str:
     """The device to train on; ``auto`` is the recorded one in a resumed run.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: there is no such device here, and trials train here.
     """
+    device = request.device
+    if not request.trains_here:
+        if recorded is not None and device == "auto":
+            return recorded.settings.device
+        if device == "cuda":
+            return device
     if recorded is None or device != "auto":
         return resolve_device(device)
     try:

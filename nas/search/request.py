@@ -37,3 +37,5 @@ class SearchRequest:
     storage: str | None = None
     storage_wait_seconds: float = WAIT_SECONDS
     resume: bool = False
+    trains_here: bool = True
+    """False: trials train on other machines, which may have a device that this one has not."""

@@ -12,8 +12,11 @@ from nas.search.executor import Executor
 from nas.task import Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nas.datasets import Split, TrainValidation
-    from nas.search.work import Evaluate
+    from nas.search.ray_options import RayOptions
+    from nas.search.work import Evaluate, Work
 
 
 def resolve_device(device: str) -> str:
@@ -89,21 +92,61 @@ def create_executor(
         OSError: the data cannot be read, or does not fit the shared memory.
     """
     from nas.search.local_executor import InProcessExecutor, LocalExecutor
-    from nas.search.work import OwnFunction, ProxyTraining
+    from nas.search.work import ProxyTraining
 
     devices = worker_devices(device, 1 if evaluate is not None and workers is None else workers)
+    work = create_work(task, concurrency=concurrency, evaluate=evaluate, data=data)
+    if isinstance(work, ProxyTraining):
+        # Workers of any device get it so; this also checks that /dev/shm is large enough.
+        work.data.share_memory()
+    elif len(devices) == 1 and not is_limited:
+        return InProcessExecutor(work)
+    return LocalExecutor(work, devices)
+
+
+def create_work(
+    task: Task,
+    *,
+    concurrency: int | None = None,
+    evaluate: Evaluate | None = None,
+    data: Split | TrainValidation | None = None,
+) -> Work:
+    """What workers do: call ``evaluate``, or train proxies on the task's data, which is loaded.
+
+    Raises:
+        ValueError: there is no such data set, or the images do not fit the task.
+        OSError: the data cannot be read.
+    """
+    from nas.search.work import OwnFunction, ProxyTraining
+
     if evaluate is not None:
-        own = OwnFunction(evaluate)
-        is_here = len(devices) == 1 and not is_limited
-        return InProcessExecutor(own) if is_here else LocalExecutor(own, devices)
-    split = load_training_data(task, data)
+        return OwnFunction(evaluate)
     from nas.datasets import measure_statistics
 
+    split = load_training_data(task, data)
     statistics = measure_statistics(split.train)
-    # Workers of any device get it so; this also checks that /dev/shm is large enough.
-    shared = split.share_memory()
-    work = ProxyTraining(shared, statistics, concurrency, precision=task.precision)
-    return LocalExecutor(work, devices)
+    return ProxyTraining(split, statistics, concurrency, precision=task.precision)
+
+
+def create_ray_executor(
+    work: Work, device: str, workers: int | None, options: RayOptions, directory: Path
+) -> Executor:
+    """An executor on Ray; the run's ``directory`` holds the checkpoints unless told otherwise.
+
+    Raises:
+        ValueError: Ray is missing, does not answer or lacks what a trial needs, or the
+            checkpoints cannot be written.
+    """
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise ValueError(f"workers must be an integer from 1, not {workers!r}")
+    try:
+        from nas.search.ray_executor import RayExecutor
+    except ImportError as error:
+        raise ValueError(f"the executor ray needs the package ray[tune]: {error}") from error
+    from nas.search.checkpoints import Checkpoints
+
+    url = options.checkpoints_url(directory)
+    return RayExecutor(work, device, options, most=workers, checkpoints=Checkpoints(url))
 
 
 def load_training_data(task: Task, data: Split | TrainValidation | None) -> TrainValidation:
