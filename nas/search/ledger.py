@@ -28,7 +28,10 @@ Curve: TypeAlias = list[list[float | None]]
 
 @dataclass
 class Trial:
-    """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs."""
+    """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs.
+
+    ``is_curve_written``: the study has its curve as far as it goes.
+    """
 
     proposal: Proposal
     handle: int
@@ -36,11 +39,13 @@ class Trial:
     started: float = 0.0
     curve: Curve = field(default_factory=list)
     last: RungResult | None = None
+    is_curve_written: bool = True
 
     def begin(self, now: float) -> None:
         """It is submitted, for the first time or again."""
         self.tries += 1
         self.started, self.curve, self.last = now, [], None
+        self.is_curve_written = True
 
     def add(self, result: RungResult) -> None:
         """It passed a rung."""
@@ -78,6 +83,24 @@ class Ledger:
     def trainer_of(self, number: int) -> int:
         """The trial whose training gives this one's result: the first with its proxy, or itself."""
         return self._trainers.setdefault(self.trials[number].proposal.proxy_fingerprint, number)
+
+    def has_trainer(self, proxy_fingerprint: str) -> bool:
+        """Whether a trial trains or has trained this proxy network."""
+        return proxy_fingerprint in self._trainers
+
+    def elect_trainer(self, proxy_fingerprint: str) -> None:
+        """After the trainer of a proxy was lost: the first trial that waits for it trains.
+
+        All drivers of a run come to the same one, whatever they waited for.
+        """
+        waiting = (
+            number
+            for number, trial in self.trials.items()
+            if number not in self.outcomes and trial.proposal.proxy_fingerprint == proxy_fingerprint
+        )
+        first = min(waiting, default=None)
+        if first is not None:
+            self._trainers.setdefault(proxy_fingerprint, first)
 
     def known_outcome(self, proxy_fingerprint: str) -> Outcome | None:
         """The outcome that a proxy network has had already; None where it must be trained."""

@@ -34,3 +34,5 @@ class SearchRequest:
     seed_with: Sequence[str | Architecture] = ()
     storage: str | None = None
     resume: bool = False
+    join: bool = False
+    grace_seconds: float | None = None
