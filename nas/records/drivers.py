@@ -30,6 +30,12 @@ PREFIX = "driver:"
 GRACE_SECONDS = 60.0
 """So long may nothing be heard of a driver before others take its trials over."""
 
+BEATS_A_GRACE = 6
+"""Five beats in a row may be missed."""
+
+LONGEST_BEAT_SECONDS = 10.0
+"""However long its grace is, a driver is heard of so often: people look at it, too."""
+
 _CLOCKS = {
     "postgresql": "SELECT EXTRACT(EPOCH FROM clock_timestamp())",
     "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
@@ -71,11 +77,19 @@ class Driver:
         """What is stored."""
         return json.dumps({key: value for key, value in asdict(self).items() if key != "name"})
 
+    @property
+    def beat_seconds(self) -> float:
+        """It is heard of so often, while all is well."""
+        return min(self.grace_seconds / BEATS_A_GRACE, LONGEST_BEAT_SECONDS)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its process was on this machine and has ended."""
+        return self.place == this_place() and not _runs(self.pid, self.started)
+
     def is_alive(self, now: float) -> bool:
         """Whether it still is at work at this time of the database's clock."""
-        if self.place == this_place() and not _runs(self.pid, self.started):
-            return False
-        return now - self.heard <= self.grace_seconds
+        return now - self.heard <= self.grace_seconds and not self.is_gone
 
     def at(self, now: float, seconds: float, workers: int) -> Driver:
         """The same driver, heard of now."""
@@ -93,6 +107,19 @@ class Drivers:
     def alive(self) -> tuple[Driver, ...]:
         """Those that are at work."""
         return tuple(driver for driver in self.known if driver.is_alive(self.now))
+
+    def presumed(self, steady_seconds: float) -> tuple[Driver, ...]:
+        """Those that are or may be at work, for one that was itself heard of for so long.
+
+        When the database was away, nobody was heard of: whoever finds it first must not take the
+        others for dead before they have had the time for a beat or two.
+        """
+        alive = set(self.alive)
+        return tuple(
+            driver
+            for driver in self.known
+            if driver in alive or (steady_seconds < 2 * driver.beat_seconds and not driver.is_gone)
+        )
 
     @property
     def seconds(self) -> float:

@@ -10,6 +10,7 @@ Left out: what others make of it (:mod:`nas.records.drivers`).
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,12 +22,6 @@ from sqlalchemy.pool import NullPool
 from nas.records.drivers import Driver, Drivers, database_seconds, names, read_drivers
 from nas.records.stored import Location
 from nas.records.tables import BUSY_SECONDS
-
-BEATS_A_GRACE = 6
-"""Five beats in a row may be missed."""
-
-LONGEST_SECONDS = 10.0
-"""However long its grace is, a driver is heard of so often: people look at it, too."""
 
 _ROWS = models.StudySystemAttributeModel.__table__
 
@@ -56,6 +51,7 @@ class Heartbeat:
         self._driver, self._seconds, self._workers = driver, seconds, workers
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._steady_since = self._last = time.monotonic()
 
     def enter(self) -> Drivers:
         """Enter the study, and begin to beat; the drivers that were there before.
@@ -74,12 +70,17 @@ class Heartbeat:
                 if driver.is_alone and not driver.is_alive(found.now):
                     remove_driver(connection, self._study_id, driver)
             self._write(connection)
-        every = min(self._driver.grace_seconds / BEATS_A_GRACE, LONGEST_SECONDS)
-        self._thread = threading.Thread(
-            target=self._beat, args=(every,), name="heartbeat", daemon=True
-        )
+        self._steady_since = self._last = time.monotonic()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._thread.start()
         return found
+
+    @property
+    def steady_seconds(self) -> float:
+        """For how long no beat was missed, nor came late."""
+        now = time.monotonic()
+        is_late = now - self._last > 2 * self._driver.beat_seconds
+        return 0.0 if is_late else now - self._steady_since
 
     def stop(self) -> None:
         """Beat no more; the entry stays."""
@@ -88,13 +89,19 @@ class Heartbeat:
             self._thread.join()
         self._engine.dispose()
 
-    def _beat(self, every: float) -> None:
+    def _beat(self) -> None:
+        every = self._driver.beat_seconds
         while not self._stopped.wait(every):
+            now, late = time.monotonic(), 2 * every
+            if now - self._last > late:  # the process was paused, or the database slow
+                self._steady_since = now
+            self._last = now
             try:
                 with self._engine.begin() as connection:
                     self._write(connection)
             except SQLAlchemyError:
-                continue  # a beat missed; the search itself says what is wrong with the database
+                # A beat is missed; the search itself says what is wrong with the database.
+                self._steady_since = time.monotonic()
 
     def _write(self, connection: sqlalchemy.Connection) -> None:
         now = database_seconds(connection)

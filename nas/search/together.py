@@ -283,7 +283,8 @@ class SharedSearch(Search):
         """Take in what others have done; nothing is written, for this may be in a turn."""
         self._next_look = time.monotonic() + LOOK_SECONDS
         self._drivers = news.drivers
-        self._alive = frozenset(map(_owner, news.drivers.alive))
+        steady = self._heartbeat.steady_seconds if self._heartbeat else 0.0
+        self._alive = frozenset(map(_owner, news.drivers.presumed(steady)))
         self._ledger.given_up_seconds = news.given_up_seconds + self._uncharged_seconds
         for item in news.trials:
             self._take_trial(item)
