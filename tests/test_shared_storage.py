@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ from postgres_server import postgres_server
 from shared_driver import TINY, narrow_task
 from small_search import trained
 from started_processes import started, wait_for
+from test_readme import relative_links
 
 from nas.records import (
     Location,
@@ -570,3 +573,30 @@ def test_the_command_with_real_training(tmp_path: Path) -> None:
     assert run.state == "finished"
     assert [item.state for item in list_runs(tmp_path)] == ["finished"]
     assert not psutil.pid_exists(first.pid) or first.status() == psutil.STATUS_ZOMBIE
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "shared_storage.md"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they stand, with the test's database and less to train."""
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text()
+    blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) == 3
+    small = ["--epochs", "1", "--images", "256", "--max-macs", "4M", "--workers", "1"]
+    for line in commands:
+        assert line.startswith("$ nas ")
+        words = shlex.split(line[len("$ nas ") :].split("  #")[0])
+        words = [word.replace("postgresql+psycopg://nas@db/nas", postgres) for word in words]
+        words = ["4" if word == "500" else word for word in words]
+        result = nas(*words, *(small if "--data" in words else []))
+        assert result.code == 0, result.err
+    assert "4 trials" in result.out
+    assert "postgresql+psycopg://nas@db/nas" in text
+    links = relative_links(text)
+    assert [link for link in links if not (PAGE.parent / link).exists()] == []

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
@@ -32,6 +32,8 @@ from nas.records.stored import Location
 
 CREATING = 7_112_981
 """The advisory lock of whoever makes tables: any number that others do not use by chance."""
+
+_PARAMETERS = models.TrialParamModel.__table__
 
 BUSY_SECONDS = 30.0
 """How long a write waits for a SQLite file that others are writing to."""
@@ -57,6 +59,9 @@ class Storage(RDBStorage):
         )
         session.add(trial)
         session.flush()  # it has its id now
+        if template_trial.params:
+            rows = _parameters(trial.trial_id, template_trial)
+            session.execute(sqlalchemy.insert(_PARAMETERS), rows)
         session.add_all(_rows_of(trial.trial_id, template_trial))
         trial.number = trial.count_past_trials(session)
         session.flush()
@@ -131,32 +136,31 @@ def _creating_alone(url: str) -> Iterator[None]:
         yield
 
 
-def _rows_of(trial_id: int, trial: FrozenTrial) -> list[Any]:
-    """All rows of a trial but its own."""
+def _parameters(trial_id: int, trial: FrozenTrial) -> list[dict[str, Any]]:
+    """The rows of a trial's parameters, for one statement: there may be a hundred."""
     return [
-        *(_parameter_row(trial_id, name, trial) for name in trial.params),
-        *(
-            models.TrialUserAttributeModel(trial_id=trial_id, key=key, value_json=json.dumps(value))
-            for key, value in trial.user_attrs.items()
-        ),
-        *(
-            models.TrialSystemAttributeModel(
-                trial_id=trial_id, key=key, value_json=json.dumps(value)
-            )
-            for key, value in trial.system_attrs.items()
-        ),
-        *_value_rows(trial_id, trial.values or []),
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": trial.distributions[name].to_internal_repr(value),
+            "distribution_json": distribution_to_json(trial.distributions[name]),
+        }
+        for name, value in trial.params.items()
     ]
 
 
-def _parameter_row(trial_id: int, name: str, trial: FrozenTrial) -> Any:
-    distribution: BaseDistribution = trial.distributions[name]
-    return models.TrialParamModel(
-        trial_id=trial_id,
-        param_name=name,
-        param_value=distribution.to_internal_repr(trial.params[name]),
-        distribution_json=distribution_to_json(distribution),
-    )
+def _rows_of(trial_id: int, trial: FrozenTrial) -> list[Any]:
+    """A trial's rows beside its own and those of its parameters."""
+    user, system = models.TrialUserAttributeModel, models.TrialSystemAttributeModel
+    attributes = [(user, trial.user_attrs), (system, trial.system_attrs)]
+    return [
+        *(
+            model(trial_id=trial_id, key=key, value_json=json.dumps(value))
+            for model, known in attributes
+            for key, value in known.items()
+        ),
+        *_value_rows(trial_id, trial.values or []),
+    ]
 
 
 def _value_rows(trial_id: int, values: list[float]) -> list[Any]:
