@@ -175,20 +175,21 @@ def test_a_late_write_of_a_former_owner_is_refused(
     assert list(Run(place).curves.query("number == @number")["error"]) == [0.5]
 
 
-def test_a_trial_that_has_ended_meanwhile_is_not_claimed(
-    two: tuple[SharedWriter, SharedWriter], place: Location
-) -> None:
-    first, second = two
+def test_a_trial_that_has_ended_meanwhile_is_not_claimed(postgres: str, tmp_path: Path) -> None:
+    """Between the look and the claim of a turn; a SQLite file has one writer at a time."""
+    search(tmp_path, postgres)
+    place = locate("run", tmp_path, postgres)
+    first, second = writer_of(place, "one"), writer_of(place, "two")
     (number,) = add(first, proposal(Run(place)))
     owner = next(item.owner for item in second.look().trials if item.number == number)
     with second.turn(5) as turn:
         assert turn is not None
-        if place.database is not None:
-            pytest.skip("a SQLite file has one writer at a time")
         first.finish(number, {"macs": 5}, DONE, 1.0)
         assert not turn.claim(number, owner)
     rows = {item.number: item for item in second.look().trials}
-    assert (rows[number].owner, rows[number].outcome.error) == ('"one"', 0.25)
+    assert (rows[number].owner, rows[number].outcome) == ('"one"', DONE)
+    first.close()
+    second.close()
 
 
 def test_who_gives_up_a_trial_leaves_it_to_anybody(
@@ -335,9 +336,10 @@ def test_many_find_the_same_database_empty(postgres: str, round_: int, tmp_path:
     assert sorted(found) == ["created"] * 2 + ["there"] * 6
     storage = optuna.storages.RDBStorage(postgres)
     assert storage.get_current_version() == storage.get_head_version()
-    assert [study.study_name for study in storage.get_all_studies()] == ["run0", "run1"]
+    names = {study.study_name for study in storage.get_all_studies()}
     storage.remove_session()
     storage.engine.dispose()
+    assert names == {"run0", "run1"}
 
 
 def test_many_find_no_file(tmp_path: Path) -> None:
