@@ -301,11 +301,12 @@ class SharedSearch(Search):
             self._ledger.trainer_of(number)
             self._open.add(number)
             self._next = number + 1
-        if item.owner == self._shared.owner and item.outcome is None:
-            return
-        if number in self._mine:
+        is_own = item.owner == self._shared.owner and item.outcome is None
+        if number in self._mine and not is_own:
             self._drop(number)
         self._owners[number] = item.owner
+        if is_own:
+            return
         trials[number].curve = item.curve
         if item.outcome is not None:
             self._hear_end(number, item.outcome)
@@ -391,7 +392,10 @@ class SharedSearch(Search):
         return [one for one in drivers.alive if one.name != self._shared.driver.name]
 
     def _is_run_elsewhere(self, number: int) -> bool:
-        return self._owners.get(number) in self._alive
+        # One of this driver's name that it does not know of came of a turn whose end it did not
+        # hear of: it is claimed like those of the dead.
+        owner = self._owners.get(number)
+        return owner in self._alive and owner != self._shared.owner
 
     def _orphans(self) -> list[int]:
         """The unfinished trials whose drivers are gone, or have given them up."""
