@@ -312,6 +312,24 @@ def search(  # noqa: PLR0913 - one parameter an option
         bool,
         flag("--resume", help="Go on with the run of this name.", panel=EXECUTION),
     ] = False,
+    join: Annotated[
+        bool,
+        flag(
+            "--join",
+            help="Work on the run of this name together with others that join it, here or on other "
+            "machines; the first begins it. Across machines with --storage postgresql://...",
+            panel=EXECUTION,
+        ),
+    ] = False,
+    grace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --join: when nothing was heard of this driver for so long, others take its "
+            "trials over. Default: 60s.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
     plan: Annotated[
         bool,
         flag("--plan", help="Say what it would take, and stop.", panel=EXECUTION),
@@ -323,7 +341,13 @@ def search(  # noqa: PLR0913 - one parameter an option
     stops cleanly, and --resume goes on.
     """
     from nas.cli.inputs import check_results
-    from nas.cli.search_task import check_precision, new_task, recorded_task, task_settings
+    from nas.cli.search_task import (
+        check_precision,
+        goes_on,
+        new_task,
+        recorded_task,
+        task_settings,
+    )
     from nas.quantities import parse_time
     from nas.records.databases import check_storage
     from nas.search.ray_options import check_executor
@@ -331,10 +355,15 @@ def search(  # noqa: PLR0913 - one parameter an option
     check_results(results)
     if storage is not None:
         check_storage(storage, "--storage", results / name)
-    if not resume and (space is None or data is None):
+    if resume and join:
+        raise ValueError("--join goes on with a run, too: leave out --resume")
+    if grace is not None and not join:
+        raise ValueError("--grace is for --join: a driver by itself has nobody to wait for")
+    if not (resume or join) and (space is None or data is None):
         raise ValueError("a new search needs a SPACE and --data; an old one goes on with --resume")
-    if resume and plan:
-        raise ValueError("--plan is for a new search; leave out --resume")
+    if plan and (resume or join):
+        other = "--resume" if resume else "--join"
+        raise ValueError(f"--plan is for a new search; leave out {other}")
     if halving and no_halving:
         raise ValueError("--halving and --no-halving are opposites; give one of them")
     check_precision(precision)
@@ -375,6 +404,8 @@ def search(  # noqa: PLR0913 - one parameter an option
         "storage": storage,
         "storage_wait_seconds": parse_time(storage_wait, "--storage-wait"),
         "resume": resume,
+        "join": join,
+        "grace_seconds": None if grace is None else parse_time(grace, "--grace"),
     }
     given = task_settings(
         task,
@@ -388,7 +419,7 @@ def search(  # noqa: PLR0913 - one parameter an option
     )
     found = (
         recorded_task(name, results, storage, data, given, precision)
-        if resume
+        if resume or (join and goes_on(name, results, storage, space, data))
         else new_task(
             str(data),
             given,

@@ -30,7 +30,10 @@ def finish(run: Run) -> int:
     print_commands("Next", next_commands(run))
     if run.ended is not None and run.ended.kind == "failures":
         return 1
-    if run.state == "interrupted":
+    so_far = run.ended_so_far
+    # Where other drivers are at work and the search is not over, this one was stopped.
+    is_left = run.state == "running" and so_far is not None and so_far.kind == "interrupted"
+    if run.state == "interrupted" or is_left:
         return 130
     return 0 if data["front"] else 1
 

@@ -72,6 +72,24 @@ def new_task(
     return create_task(info, chosen, precision=resolved, source=source)
 
 
+def goes_on(
+    name: str, results: Path, storage: str | None, space: str | None, data: str | None
+) -> bool:
+    """Whether who joins a run finds it there, or could not begin it.
+
+    Raises:
+        ValueError: the database cannot be shared, or the name is none.
+    """
+    from nas.records import locate
+    from nas.records.sharing import check_shareable
+    from nas.records.writing import has_run
+    from nas.search.study import check_name
+
+    location = locate(check_name(name), results, storage)
+    check_shareable(location)
+    return space is None or data is None or has_run(location)
+
+
 def recorded_task(
     name: str,
     results: Path,

@@ -73,6 +73,10 @@ class _Outage:
         return time.monotonic() - self.since
 
 
+BUSY_SECONDS = 5.0
+"""A SQLite file that is locked for longer counts as away."""
+
+
 class LastingWriter(RunWriter):
     """Writes a run's trials; where that cannot be done now, it is made up for later.
 
@@ -83,6 +87,8 @@ class LastingWriter(RunWriter):
     Raises:
         OSError: the study cannot be written.
     """
+
+    busy_seconds = BUSY_SECONDS
 
     def __init__(
         self,
@@ -105,12 +111,12 @@ class LastingWriter(RunWriter):
     # ------------------------------------------------------------------ what it says
 
     @property
-    def is_away(self) -> bool:
+    def is_away(self) -> bool:  # type: ignore[override]
         """Whether the storage did not answer when it was last asked."""
         return self._outage is not None
 
     @property
-    def notice(self) -> str:
+    def notice(self) -> str:  # type: ignore[override]
         """For how long the storage is away and how long it may be; empty where it is not."""
         outage = self._outage
         if outage is None:
@@ -149,20 +155,27 @@ class LastingWriter(RunWriter):
         self._enter(("curve", number), lambda: write(self, number, curve), {"curve": curve})
 
     def finish(
-        self, number: int, costs: Mapping[str, float], outcome: Outcome, elapsed_seconds: float
+        self,
+        number: int,
+        costs: Mapping[str, float],
+        outcome: Outcome,
+        elapsed_seconds: float,
+        curve: Sequence[Sequence[float | None]] | None = None,
     ) -> None:
         """As :meth:`RunWriter.finish`, now or later."""
-        write, curve = RunWriter.finish, self._waiting.get(("curve", number))
+        write, waiting = RunWriter.finish, self._waiting.get(("curve", number))
+        points = None if curve is None else [list(point) for point in curve]
+        kept = waiting.entry or {} if waiting else {}
         entry = {
             "number": number,
             "costs": dict(costs),
             "outcome": asdict(outcome),
             "elapsed_seconds": elapsed_seconds,
-            **(curve.entry or {} if curve else {}),
+            **(kept if points is None else {"curve": points}),
         }
 
         def do() -> None:
-            write(self, number, costs, outcome, elapsed_seconds)
+            write(self, number, costs, outcome, elapsed_seconds, points)
 
         self._enter(("finish", number), do, entry)
 

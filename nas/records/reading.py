@@ -23,6 +23,7 @@ from nas.quantities import nearest
 from nas.records import schema
 from nas.records.columns import value_reader
 from nas.records.databases import Database, shown_url
+from nas.records.drivers import Drivers, read_drivers
 from nas.records.frames import choices_frame, typed_frame
 from nas.records.parsing import load_json, read_as, shown
 from nas.records.store import Progress, Store, Study
@@ -157,9 +158,13 @@ class Run:
         """Why the last driver stopped; None while one is at work and before there was one."""
         return None if driver_of(self) is not None else self._ended
 
+    @property
+    def ended_so_far(self) -> Ended | None:
+        """As :attr:`ended`, whoever is at work: what is true should all drivers be killed now."""
+        return self._ended
+
     @cached_property
     def _ended(self) -> Ended | None:
-        """What the last driver, or the one at work, left to be read should it be killed."""
         data = self._study_attribute("ended")
         return read_as(Ended, data, f"run {self.name!r}: its 'ended'") if data else None
 
@@ -167,7 +172,14 @@ class Run:
     def elapsed_seconds(self) -> float:
         """Seconds that drivers spent on the run so far, as far as is recorded."""
         recorded = self._trial_table["elapsed_seconds"].to_numpy().max(initial=0.0)
-        return max(float(recorded), self._ended.seconds if self._ended else 0.0)
+        said = self._ended.seconds if self._ended else 0.0
+        return max(float(recorded), said, self.drivers.seconds)
+
+    @property
+    def drivers(self) -> Drivers:
+        """The drivers of a run that several drive, or whose database is a server; read anew."""
+        with self.database.snapshot() as connection:
+            return read_drivers(connection, self.study_id)
 
     @cached_property
     def given_up_seconds(self) -> float:
@@ -295,14 +307,17 @@ class _Rejections:
 
 
 def driver_of(run: Run) -> int | None:
-    """The id of the process that drives the run; None where there is none."""
+    """The id of a process that drives the run, perhaps on another machine; None where none does."""
     try:
         owner = json.loads(run._lock.read_text())
         started = psutil.Process(owner["pid"]).create_time()
+        # A process id is used again after a restart; its start tells the two apart.
+        if abs(started - owner["started"]) < 1:
+            return int(owner["pid"])
     except (OSError, ValueError, psutil.Error):
-        return None
-    # A process id is used again after a restart; its start tells the two apart.
-    return int(owner["pid"]) if abs(started - owner["started"]) < 1 else None
+        pass  # nobody drives it alone, on this machine
+    alive = run.drivers.alive
+    return alive[0].pid if alive else None
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

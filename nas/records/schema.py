@@ -15,6 +15,7 @@ import sqlalchemy
 TABLES = {
     "studies": ("study_id", "study_name"),
     "study_user_attributes": ("study_id", "key", "value_json"),
+    "study_system_attributes": ("study_id", "key", "value_json"),
     "trials": (
         "trial_id",
         "number",
@@ -79,6 +80,21 @@ def trials_after(
     return [TrialRow(*row) for row in rows]
 
 
+def trials_since(
+    connection: sqlalchemy.Connection, study: int, after: int, open_ids: Sequence[int]
+) -> list[TrialRow]:
+    """The study's trials that are new after an id, and those of these ids, in order of ids."""
+    among = f"OR ({_among(open_ids)})" if open_ids else ""
+    rows = _rows(
+        connection,
+        f"SELECT {_TRIAL} FROM trials WHERE study_id = :study AND (trial_id > :after {among}) "
+        f"ORDER BY trial_id",
+        study=study,
+        after=after,
+    )
+    return [TrialRow(*row) for row in rows]
+
+
 def trials_of(
     connection: sqlalchemy.Connection, study: int, trial_ids: Sequence[int]
 ) -> list[TrialRow]:
@@ -110,6 +126,26 @@ def study_attributes(connection: sqlalchemy.Connection, study: int) -> dict[str,
     """The study's user attributes: JSON by key."""
     statement = "SELECT key, value_json FROM study_user_attributes WHERE study_id = :study"
     return dict(_rows(connection, f"{statement} ORDER BY key", study=study))
+
+
+def study_attribute(connection: sqlalchemy.Connection, study: int, key: str) -> str | None:
+    """One of the study's user attributes as JSON; None where it has none of this key."""
+    statement = "SELECT value_json FROM study_user_attributes WHERE study_id = :study"
+    rows = _rows(connection, f"{statement} AND key = :key", study=study, key=key)
+    return str(rows[0][0]) if rows else None
+
+
+def study_system_attributes(
+    connection: sqlalchemy.Connection, study: int, prefix: str
+) -> Sequence[tuple[str, str]]:
+    """The study's system attributes whose keys begin so: (key, JSON)."""
+    return _rows(
+        connection,
+        "SELECT key, value_json FROM study_system_attributes "
+        "WHERE study_id = :study AND key LIKE :keys ORDER BY key",
+        study=study,
+        keys=f"{prefix}%",
+    )
 
 
 def trial_counts(connection: sqlalchemy.Connection, study: int) -> list[tuple[str, int, Any, Any]]:
@@ -169,6 +205,16 @@ def system_attributes(connection: sqlalchemy.Connection, study: int) -> Sequence
         "SELECT t.number, a.key, a.value_json FROM trial_system_attributes a "
         "JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = :study",
         study=study,
+    )
+
+
+def system_attributes_of(
+    connection: sqlalchemy.Connection, trial_ids: Sequence[int]
+) -> Sequence[tuple[int, str, str]]:
+    """What samplers left with these trials: (trial id, key, JSON)."""
+    return _rows(
+        connection,
+        f"SELECT trial_id, key, value_json FROM trial_system_attributes WHERE {_among(trial_ids)}",
     )
 
 

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from nas.records.outages import engine_settings
 from nas.records.reading import Run
 from nas.records.stored import (
     Ended,
@@ -38,6 +37,7 @@ from nas.records.stored import (
     State,
     cause,
 )
+from nas.records.tables import BUSY_SECONDS, directory_locked, open_storage
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -47,40 +47,25 @@ _OPTUNA_STATES: dict[State, TrialState] = {
 }
 
 
-class _Storage(RDBStorage):
-    """Optuna's storage without a look-up of trial and earlier distribution for each parameter.
+INTERRUPTED = "interrupted"
+"""The attribute of a trial that was given up, with the time when it was."""
 
-    All trials of a run have the distributions of one space, which a resume checks. With 113
-    parameters that was four fifths of a trial's row.
-    """
 
-    def _set_trial_param_without_commit(
-        self,
-        session: Any,
-        trial_id: int,
-        param_name: str,
-        param_value_internal: float,
-        distribution: BaseDistribution,
-        previous_distribution: BaseDistribution | None = None,
-    ) -> None:
-        row = models.TrialParamModel(
-            trial_id=trial_id,
-            param_name=param_name,
-            param_value=param_value_internal,
-            distribution_json=distribution_to_json(distribution),
-        )
-        session.add(row)
-
-    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        # Optuna tries five times by itself, also after a try that was done and whose answer was
-        # lost: the trial would be there twice. Who writes tries again (nas.records.lasting).
-        with _create_scoped_session(self.scoped_session) as session:
-            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
-            return int(self._get_prepared_new_trial(study_id, template_trial, session).trial_id)
+class RunExists(ValueError):  # noqa: N818 - a name that is taken is a result, not a bug
+    """The storage has a study of the run's name already."""
 
 
 class RunWriter:
     """Writes a run's trials; one at a time may exist for a run (:mod:`nas.search.study`)."""
+
+    busy_seconds = BUSY_SECONDS
+    """How long a write waits for a SQLite file that another program has locked."""
+
+    is_away = False
+    """Whether the storage did not answer when it was last asked; this writer does not wait then."""
+
+    notice = ""
+    """For how long the storage is away and how long it may be; empty where it is not."""
 
     def __init__(
         self,
@@ -92,7 +77,7 @@ class RunWriter:
         self._objectives = tuple(objectives)
         self._distributions = dict(distributions)
         with self._writing():
-            self._storage = _Storage(location.url, engine_settings(location.url))
+            self._storage = open_storage(location, busy_seconds=self.busy_seconds)
             self._study_id = self._storage.get_study_id_from_name(location.name)
         self._trial_ids: dict[int, int] = {}
 
@@ -104,12 +89,26 @@ class RunWriter:
         Without an outcome the trial is running; with one (a result from the cache) it is done,
         ``elapsed_seconds`` of driving after the study began.
         """
-        attributes: dict[str, Any] = {"proposal": proposal_data(proposal)}
+        template = self._template(proposal, outcome, elapsed_seconds)
+        with self._writing():
+            trial_id, number = self._storage.add_trial(self._study_id, template)
+        self._trial_ids[number] = trial_id
+        return number
+
+    def _template(
+        self,
+        proposal: Proposal,
+        outcome: Outcome | None = None,
+        elapsed_seconds: float = 0.0,
+        **attributes: Any,
+    ) -> FrozenTrial:
+        """All rows of a new trial, as Optuna takes them."""
+        attributes = {"proposal": proposal_data(proposal), **attributes}
         state, values = TrialState.RUNNING, None
         if outcome is not None:
             attributes["result"] = _outcome_data(outcome, elapsed_seconds)
             state, values = _OPTUNA_STATES[outcome.state], self._values(proposal.costs, outcome)
-        template = create_trial(
+        return create_trial(
             state=state,
             values=values,
             params=dict(proposal.values),
@@ -117,31 +116,34 @@ class RunWriter:
             user_attrs=attributes,
             system_attrs=dict(proposal.sampler_state),
         )
-        with self._writing():
-            trial_id = self._storage.create_new_trial(self._study_id, template)
-            number = self._storage.get_trial_number_from_id(trial_id)
-        self._trial_ids[number] = trial_id
-        return number
 
     def set_curve(self, number: int, points: Sequence[Sequence[float | None]]) -> None:
         """Replace the learning curve of a running trial."""
         self._set(number, "curve", [list(point) for point in points])
 
     def finish(
-        self, number: int, costs: Mapping[str, float], outcome: Outcome, elapsed_seconds: float
+        self,
+        number: int,
+        costs: Mapping[str, float],
+        outcome: Outcome,
+        elapsed_seconds: float,
+        curve: Sequence[Sequence[float | None]] | None = None,
     ) -> None:
-        """End a running trial; what is known of it is there before its state says so."""
-        self._set(number, "result", _outcome_data(outcome, elapsed_seconds))
-        with self._writing():
-            self._storage.set_trial_state_values(
-                self._trial_id(number),
-                _OPTUNA_STATES[outcome.state],
-                self._values(costs, outcome),
-            )
+        """End a running trial with all that is known of it, in one transaction.
+
+        ``curve`` replaces its learning curve; None leaves what :meth:`set_curve` wrote.
+        """
+        attributes: dict[str, Any] = {"result": _outcome_data(outcome, elapsed_seconds)}
+        if curve is not None:
+            attributes["curve"] = [list(point) for point in curve]
+        trial_id, values = self._trial_id(number), self._values(costs, outcome)
+        with self._writing(), self._changing(trial_id) as session:
+            state = _OPTUNA_STATES[outcome.state]
+            self._storage.end_trial(session, trial_id, state, values, attributes)
 
     def interrupt(self, number: int) -> None:
         """Note that a running trial was given up; a resumed search runs it again."""
-        self._set(number, "interrupted", datetime.now().isoformat(timespec="seconds"))
+        self._set(number, INTERRUPTED, now())
 
     def set_settings(self, settings: RunSettings) -> None:
         """Replace the settings: a resumed search may have another sampler or other limits."""
@@ -164,6 +166,13 @@ class RunWriter:
         """Replace what the study holds under a key of its own; JSON data."""
         self._set_study(key, value)
 
+    def flush(self) -> bool:
+        """Write what waits for the storage, if anything does; whether all is written."""
+        return True
+
+    def settle(self, is_hurried: Callable[[], bool]) -> None:
+        """Write all that waits, however long that takes; ``is_hurried`` ends it."""
+
     def close(self) -> None:
         """Give the database back."""
         self._storage.remove_session()
@@ -183,8 +192,13 @@ class RunWriter:
         return self._trial_ids[number]
 
     def _set(self, number: int, key: str, value: Any) -> None:
-        with self._writing():
-            self._storage.set_trial_user_attr(self._trial_id(number), key, value)
+        trial_id = self._trial_id(number)
+        with self._writing(), self._changing(trial_id) as session:
+            self._storage.set_attribute(session, trial_id, key, value)
+
+    def _changing(self, trial_id: int) -> contextlib.AbstractContextManager[Session]:
+        """The transaction in which an unfinished trial is changed."""
+        return self._storage.transaction()
 
     def _set_study(self, key: str, value: Any) -> None:
         with self._writing():
@@ -202,25 +216,52 @@ def create_run(
     ``attributes`` are what the study holds from its start, in place of the settings alone.
 
     Raises:
+        RunExists: somebody else was sooner.
         OSError: the database cannot be written.
     """
     database = location.database
-    url = location.url
-    if database is not None and not database.exists():
+    given = attributes or {"settings": settings.to_data()}
+    if database is None:
+        _create_study(location, location.url, settings, given)
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with directory_locked(database.parent):
+        if database.exists():
+            _create_study(location, location.url, settings, given)
+            return
         # Under another name until it is whole: a driver killed here leaves no half-made run.
-        database.parent.mkdir(parents=True, exist_ok=True)
-        url = f"sqlite:///{database}.new"
-        database.with_name(f"{database.name}.new").unlink(missing_ok=True)
+        new = database.with_name(f"{database.name}.new")
+        new.unlink(missing_ok=True)
+        _create_study(location, f"sqlite:///{new}", settings, given)
+        os.replace(new, database)
+
+
+def _create_study(
+    location: Location, url: str, settings: RunSettings, attributes: Mapping[str, Any]
+) -> None:
+    """The study and what it holds from its start, in one transaction."""
     with _writing(location), quiet_optuna():
-        storage = RDBStorage(url)
-        directions = [StudyDirection.MINIMIZE] * len(settings.objectives)
-        study_id = storage.create_new_study(directions, location.name)
-        for key, value in (attributes or {"settings": settings.to_data()}).items():
-            storage.set_study_user_attr(study_id, key, value)
-        storage.remove_session()
-        storage.engine.dispose()
-    if database is not None and url != location.url:
-        os.replace(f"{database}.new", database)
+        storage = open_storage(location, url)
+        directions = [
+            models.StudyDirectionModel(objective=place, direction=StudyDirection.MINIMIZE)
+            for place in range(len(settings.objectives))
+        ]
+        study = models.StudyModel(study_name=location.name, directions=directions)
+        try:
+            with storage.transaction() as session:
+                session.add(study)
+                session.flush()
+                session.add_all(
+                    models.StudyUserAttributeModel(
+                        study_id=study.study_id, key=key, value_json=json.dumps(value)
+                    )
+                    for key, value in attributes.items()
+                )
+        except IntegrityError:
+            raise RunExists(f"run {location.name!r} exists already") from None
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def delete_study(location: Location) -> None:
@@ -230,7 +271,7 @@ def delete_study(location: Location) -> None:
         OSError: the database cannot be written.
     """
     with _writing(location), quiet_optuna():
-        storage = RDBStorage(location.url)
+        storage = open_storage(location)
         storage.delete_study(storage.get_study_id_from_name(location.name))
         storage.remove_session()
         storage.engine.dispose()
@@ -248,7 +289,7 @@ def has_run(location: Location) -> bool:
     if location.database is None:
         # A fresh database server has no tables yet; this makes them.
         with _writing(location), quiet_optuna():
-            storage = RDBStorage(location.url)
+            storage = open_storage(location)
             names = [study.study_name for study in storage.get_all_studies()]
             storage.engine.dispose()
         return location.name in names
@@ -259,6 +300,11 @@ def has_run(location: Location) -> bool:
             return False
         raise
     return True
+
+
+def now() -> str:
+    """The local time, to the second."""
+    return datetime.now().isoformat(timespec="seconds")
 
 
 @contextlib.contextmanager

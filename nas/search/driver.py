@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from nas.cost import LATENCY, format_cost
 from nas.quantities import format_count
 from nas.records import Ended, Outcome, Run
-from nas.records.lasting import LastingWriter, StorageAwayError
+from nas.records.lasting import StorageAwayError
+from nas.records.writing import RunWriter
 from nas.search.display import Display, Progress, RunningTrial
 from nas.search.ending import Ending
 from nas.search.executor import Executor, Job, Report
@@ -35,6 +36,8 @@ from nas.search.losses import is_overdue, overdue_outcome, take_loss
 from nas.search.proposals import Accepted, Proposals
 from nas.search.rungs import Rungs
 from nas.task import Task
+
+KILLED = "the driver ended without a word"
 
 MOST_REJECTED = 2_000
 """So many rejected proposals in a row end a search."""
@@ -55,7 +58,7 @@ class Search:
         task: Task,
         limits: Limits,
         *,
-        writer: LastingWriter,
+        writer: RunWriter,
         executor: Executor,
         proposals: Proposals,
         ledger: Ledger,
@@ -111,8 +114,7 @@ class Search:
         """
         self._ending.begin()
         # Should this driver die without a word, this is what it leaves.
-        killed = Ended("interrupted", "the driver ended without a word", self._ending.seconds)
-        self._writer.set_ended(killed)
+        self._say_begun(Ended("interrupted", KILLED, self._ending.seconds))
         with signals_taken(self._stop):
             try:
                 ended = self._run_to_end()
@@ -123,6 +125,11 @@ class Search:
         self._display.update(self.progress())
         self._display.note(ended.message)
         return ended
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of driving the run so far."""
+        return self._ending.seconds
 
     def progress(self) -> Progress:
         """The search as it stands."""
@@ -140,7 +147,7 @@ class Search:
             best_error=ledger.best_error,
             seconds=self._ending.seconds,
             limit_seconds=limits.seconds,
-            left_seconds=self._ending.left_seconds(self._executor.capacity),
+            left_seconds=self._ending.left_seconds(self._at_once),
             capacity=self._executor.capacity,
             stopped=ledger.num_stopped,
             device_seconds=ledger.device_seconds,
@@ -158,6 +165,11 @@ class Search:
         # What was done at this very moment still counts.
         self._take_all(self._executor.poll(0.0))
         return self._end() or ended
+
+    @property
+    def _at_once(self) -> int:
+        """How many trials of the run are trained at once."""
+        return self._executor.capacity
 
     def _end(self) -> Ended | None:
         return self._ending.ended(len(self._running), len(self._queue))
@@ -187,20 +199,25 @@ class Search:
         """One try at a new trial; False where there is nothing to propose now."""
         if self._writer.is_away:
             return False
+        accepted, self._held = self._held or self._attempt(self._next), None
+        if accepted is not None:
+            try:
+                self._begin(accepted)
+            except StorageAwayError:
+                self._held = accepted  # it gets its row when the storage is back
+                return False
+        self._write_rejections(every=REJECTIONS_EVERY_SECONDS)
+        return not self._ending.is_dry
+
+    def _attempt(self, number: int) -> Accepted | None:
+        """One try at a proposal for trial ``number``; None where it is refused, or none is left."""
         if self._proposals.is_exhausted:
             self._ending.run_dry("every network of the space was trained or rejected")
         elif self._proposals.in_a_row >= MOST_REJECTED:
             self._ending.run_dry(self._proposals.why_none())
         else:
-            accepted, self._held = self._held or self._proposals.attempt(self._next), None
-            if accepted is not None:
-                try:
-                    self._begin(accepted)
-                except StorageAwayError:
-                    self._held = accepted  # it gets its row when the storage is back
-                    return False
-            self._write_rejections(every=REJECTIONS_EVERY_SECONDS)
-        return not self._ending.is_dry
+            return self._proposals.attempt(number)
+        return None
 
     def _begin(self, accepted: Accepted) -> None:
         proposal = accepted.proposal
@@ -242,6 +259,19 @@ class Search:
             trial = self._running.get(report.number)
             if trial is not None:  # it was not stopped at an earlier report of these
                 self._take(report.number, trial, report)
+        # Of a trial that has ended as well, the curve was written with its end.
+        for number in dict.fromkeys(report.number for report in reports):
+            self._write_curve(number)
+
+    def _write_curve(self, number: int, is_last: bool = False) -> None:
+        trial = self._running.get(number)
+        if trial is None or trial.is_curve_written:
+            return
+        is_trained = trial.last is not None and trial.last.epoch == self._task.rungs[-1]
+        if is_trained and not is_last:
+            return  # its end is on the way, and brings the curve along
+        self._writer.set_curve(number, trial.curve)
+        trial.is_curve_written = True
 
     def _take(self, number: int, trial: Trial, report: Report) -> None:
         if report.kind == "started":
@@ -250,7 +280,7 @@ class Search:
             assert report.result is not None
             self._note_restored(report, trial)
             trial.add(report.result)
-            self._writer.set_curve(number, trial.curve)
+            trial.is_curve_written = False
             stopped = self._rungs.judge(number, trial)
             if stopped is not None:
                 self._take_end(number, trial, stopped)
@@ -287,8 +317,10 @@ class Search:
                 self._take_end(number, trial, overdue_outcome(trial, limit))
 
     def _finish(self, number: int, outcome: Outcome) -> None:
-        costs = self._ledger.trials[number].proposal.costs
-        self._writer.finish(number, costs, outcome, self._ending.seconds)
+        trial = self._ledger.trials[number]
+        curve = None if trial.is_curve_written else trial.curve
+        self._writer.finish(number, trial.proposal.costs, outcome, self._ending.seconds, curve)
+        trial.is_curve_written = True
         self._executor.discard(number)
         self._end_trial(number, outcome)
         # They take the result over; where it was lost, the first of them trains.
@@ -357,13 +389,24 @@ class Search:
         self._ledger.given_up_seconds -= back
         self._writer.set_given_up_seconds(self._ledger.given_up_seconds)
 
-    def _give_up(self, ended: Ended) -> None:
-        """Record the end; what runs, is queued or waits for a result is left to a resume."""
+    def _unfinished(self) -> list[int]:
+        """The trials of this driver that run, are queued or wait for a result."""
         waiting = [number for numbers in self._waiting.values() for number in numbers]
-        for number in [*self._running, *self._queue, *waiting]:
+        return [*self._running, *self._queue, *waiting]
+
+    def _give_up(self, ended: Ended) -> None:
+        """Record the end; what has not ended is left to a resume."""
+        for number in self._unfinished():
             self._executor.stop(number)
+            self._write_curve(number, is_last=True)
             self._writer.interrupt(number)
         self._write_rejections()
+        self._say_ended(ended)
+
+    def _say_begun(self, killed: Ended) -> None:
+        self._writer.set_ended(killed)
+
+    def _say_ended(self, ended: Ended) -> None:
         self._writer.set_ended(ended)
         self._writer.settle(lambda: bool(self._ending.stopped_by))
 

@@ -126,6 +126,15 @@ class Halving:
         self._enter(number, epoch, error, costs)
         self._close(number, goes_on)
 
+    def stop(self, number: int) -> None:
+        """Enter that a trial was stopped at its last rung, though it was thought to have gone on.
+
+        One that was stopped already stays so.
+        """
+        last = self._last[number]
+        self._rungs[last.epoch].num_gone_on -= last.goes_on
+        last.goes_on = False
+
     def last_epoch(self, number: int) -> int:
         """The last rung that a trial reported, 0 before its first.
 

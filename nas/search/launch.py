@@ -8,28 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.architecture import Architecture
-from nas.cost import COST_LABELS
 from nas.latency.solitude import training
-from nas.records import RESULTS, Run, RunSettings
-from nas.records.lasting import WAIT_SECONDS, LastingWriter, take_up
-from nas.records.stored import LATENCY_TABLE
-from nas.records.writing import create_run, has_run
+from nas.records import RESULTS, Run
+from nas.records.lasting import WAIT_SECONDS
 from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
-from nas.search.driver import Search
+from nas.search.driving import drive, drive_together
 from nas.search.executor import Executor
-from nas.search.halving import Halving
-from nas.search.known_space import KnownSpace
-from nas.search.ledger import Ledger
-from nas.search.prepare import Prepared, exists_message, prepare, with_data
-from nas.search.proposals import Proposals
+from nas.search.prepare import Prepared, prepare, with_data
 from nas.search.ray_options import check_executor
 from nas.search.request import SearchRequest
-from nas.search.samplers import Mirror, distributions_of
-from nas.search.study import DriverLock, function_name
+from nas.search.study import function_name
 from nas.search.workers import (
     check_concurrency,
     create_executor,
@@ -70,6 +62,8 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     storage: str | None = None,
     storage_wait_seconds: float = WAIT_SECONDS,
     resume: bool = False,
+    join: bool = False,
+    grace_seconds: float | None = None,
     executor: str | Executor = "local",
     gpus_per_trial: float | None = None,
     cpus_per_trial: float | None = None,
@@ -102,6 +96,10 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     measurement while the search runs.
     A ``storage`` that is away is waited for so long as ``storage_wait_seconds``, while what runs
     goes on; after that the search ends, and a resumed one takes up what was finished.
+    ``join`` works on the run together with all others that join it, here or on other machines, and
+    creates it if it is the first; all settings are the run's, and so are the limits. It needs
+    PostgreSQL as ``storage``, or one machine. Of a driver that nothing was heard of for
+    ``grace_seconds`` (60) the others take the trials over.
     ``executor`` is ``local``, the processes of this machine, or ``ray``, Ray Tune's; or an object
     of your own. With ``ray`` a trial gets ``gpus_per_trial`` (0 to 1; by default 1 on CUDA) and
     ``cpus_per_trial`` (by default 1), ``workers`` is the most trials at once, ``ray_address`` is
@@ -148,6 +146,8 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         storage_wait_seconds=storage_wait_seconds,
         resume=resume,
         trains_here=options is None or options.address is None,
+        join=join,
+        grace_seconds=grace_seconds,
     )
     function = None if evaluate is None else function_name(evaluate)
     shown = display or NoDisplay()
@@ -184,85 +184,15 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         runner = executor
     try:
         with training(shown.note):
-            return _drive(prepared, runner, shown, storage_wait_seconds)
+            if not join:
+                return drive(prepared, runner, shown, storage_wait_seconds)
+
+            def prepare_again() -> Prepared:
+                again = prepare(space, task, request, evaluate=function, note=shown.note)
+                digest = prepared.settings.data
+                return again if digest is None else with_data(again, digest)
+
+            return drive_together(prepared, runner, shown, prepare_again, grace_seconds)
     finally:
         runner.close()
         shown.close()
-
-
-def _drive(
-    prepared: Prepared, executor: Executor, display: Display, storage_wait_seconds: float
-) -> Run:
-    location, settings = prepared.location, prepared.settings
-    lock = DriverLock(location)
-    try:
-        if prepared.recorded is None:
-            if has_run(location):
-                raise ValueError(exists_message(location))
-            create_run(location, settings, _attributes(prepared))
-        take_up(location, settings, display.note)
-        run = Run(location)
-        mirror = Mirror(
-            prepared.space,
-            settings.objectives,
-            settings.sampler,
-            settings.seed,
-            chance=1 - 1 / prepared.task.target.classes,
-            constrained=prepared.is_constrained,
-            known=KnownSpace(prepared.space, prepared.judge),
-        )
-        proposals = Proposals(
-            prepared.space,
-            prepared.judge,
-            mirror,
-            sampler=settings.sampler,
-            seed=settings.seed,
-            rejections=run.rejections,
-            given=prepared.given,
-        )
-        writer = LastingWriter(
-            location,
-            settings.objectives,
-            distributions_of(prepared.space),
-            created=settings.created,
-            note=display.note,
-            wait_seconds=storage_wait_seconds,
-        )
-        try:
-            if settings != run.settings:
-                writer.set_settings(settings)
-            search = Search(
-                prepared.task,
-                prepared.limits,
-                writer=writer,
-                executor=executor,
-                proposals=proposals,
-                ledger=Ledger(settings.objectives, settings.reference),
-                display=display,
-                halving=_halving(settings, prepared.task),
-            )
-            for note in prepared.notes:
-                display.note(note)
-            search.restore(run)
-            search.run()
-        finally:
-            writer.close()
-    finally:
-        lock.release()
-    return Run(location)
-
-
-def _attributes(prepared: Prepared) -> dict[str, Any]:
-    """What the study holds from its start: the settings, and the table that latencies are of."""
-    attributes: dict[str, Any] = {"settings": prepared.settings.to_data()}
-    if prepared.latency is not None:
-        attributes[LATENCY_TABLE] = prepared.latency.to_data()
-    return attributes
-
-
-def _halving(settings: RunSettings, task: Task) -> Halving | None:
-    if not settings.halving or settings.evaluate is not None:
-        return None  # a function of the caller's has one rung
-    costs = [name for name in settings.objectives if name != "error"]
-    names = [COST_LABELS[name] for name in costs]
-    return Halving(task.rungs, costs=names, measure="validation loss")

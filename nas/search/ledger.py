@@ -33,6 +33,7 @@ class Trial:
     ``crashes`` are the tries that it ended its process in. ``started`` is when it was submitted,
     and from when ``is_training`` on, when a worker took it up.
     ``given_up_seconds`` is what the run was charged when it was lost last.
+    ``is_curve_written``: the study has its curve as far as it goes.
     """
 
     proposal: Proposal
@@ -44,6 +45,7 @@ class Trial:
     curve: Curve = field(default_factory=list)
     last: RungResult | None = None
     given_up_seconds: float = 0.0
+    is_curve_written: bool = True
 
     def begin(self, now: float) -> None:
         """It is submitted, for the first time or again."""
@@ -54,6 +56,7 @@ class Trial:
     def take_up(self, now: float) -> None:
         """A worker has begun with it."""
         self.started, self.is_training = now, True
+        self.is_curve_written = True
 
     def add(self, result: RungResult) -> None:
         """It passed a rung."""
@@ -91,6 +94,24 @@ class Ledger:
     def trainer_of(self, number: int) -> int:
         """The trial whose training gives this one's result: the first with its proxy, or itself."""
         return self._trainers.setdefault(self.trials[number].proposal.proxy_fingerprint, number)
+
+    def has_trainer(self, proxy_fingerprint: str) -> bool:
+        """Whether a trial trains or has trained this proxy network."""
+        return proxy_fingerprint in self._trainers
+
+    def elect_trainer(self, proxy_fingerprint: str) -> None:
+        """After the trainer of a proxy was lost: the first trial that waits for it trains.
+
+        All drivers of a run come to the same one, whatever they waited for.
+        """
+        waiting = (
+            number
+            for number, trial in self.trials.items()
+            if number not in self.outcomes and trial.proposal.proxy_fingerprint == proxy_fingerprint
+        )
+        first = min(waiting, default=None)
+        if first is not None:
+            self._trainers.setdefault(proxy_fingerprint, first)
 
     def known_outcome(self, proxy_fingerprint: str) -> Outcome | None:
         """The outcome that a proxy network has had already; None where it must be trained."""

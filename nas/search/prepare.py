@@ -20,7 +20,8 @@ from nas.latency.machine import this_setting
 from nas.presets import load_preset
 from nas.quantities import unknown_name
 from nas.records import Location, Run, RunSettings, locate
-from nas.records.databases import check_storage
+from nas.records.databases import check_storage, shown_url
+from nas.records.sharing import check_shareable
 from nas.records.writing import has_run
 from nas.search.limits import Limits, resolve_limits
 from nas.search.proposals import MISFIT, Judge, Judged, Refusal
@@ -79,6 +80,8 @@ def prepare(
     location = locate(check_name(request.name), request.results, request.storage)
     if request.storage is not None:
         check_storage(request.storage, own=location.path)
+    if request.join:
+        check_shareable(location)
     resolve_limits(request)
     _check_request(request)
     loaded = SearchSpace.load(space) if isinstance(space, str) else space
@@ -248,7 +251,17 @@ def _notes(recorded: RunSettings, device: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _check_company(request: SearchRequest) -> None:
+    if request.join and request.resume:
+        raise ValueError("join goes on with a run as well: leave out resume")
+    if request.grace_seconds is not None and not request.join:
+        raise ValueError("a grace is for drivers that join others: give join as well")
+    if request.grace_seconds is not None and not 1 <= request.grace_seconds < math.inf:
+        raise ValueError(f"the grace must be 1 second or more, not {request.grace_seconds!r}")
+
+
 def _check_request(request: SearchRequest) -> None:
+    _check_company(request)
     if request.objectives is not None:
         check_objectives(request.objectives)
     if not request.storage_wait_seconds >= 0:
@@ -280,11 +293,16 @@ def _recorded(
     evaluate: str | None,
 ) -> Run | None:
     exists = has_run(location)
-    if exists and not request.resume:
+    if exists and not (request.resume or request.join):
         raise ValueError(exists_message(location))
     if not exists and request.resume:
         raise ValueError(f"there is no run {location.name!r} in {location.path.parent} to resume")
-    if not request.resume:
+    if not exists and request.join and (space is None or task is None):
+        raise ValueError(
+            f"there is no run {location.name!r} in {_shown_place(location)} to join; the first of "
+            f"its drivers needs a space and data"
+        )
+    if not exists:
         return None
     run = Run(location)
     settings = {
@@ -306,6 +324,10 @@ def _recorded(
             f"give it as evaluate"
         )
     return run
+
+
+def _shown_place(location: Location) -> str:
+    return str(location.database or shown_url(location.url))
 
 
 def exists_message(location: Location) -> str:

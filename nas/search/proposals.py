@@ -200,9 +200,7 @@ class Proposals:
 
         Of the networks to try first, those that have a row are done.
         """
-        if self._seen:
-            left = [item for item in self._given if item[1].fingerprint not in self._seen]
-            self._given = deque(left)
+        self.leave_out_seen()
         for row in self._last:
             if row["kind"] != REPEAT:
                 values = dict(zip(self._space.parameters, row["values"], strict=True))
@@ -210,6 +208,24 @@ class Proposals:
                 refusal = self._judge.judge(self._space.decode(values))
                 assert isinstance(refusal, Refusal)
                 self._mirror.refuse(handle, refusal.costs, refusal.violation)
+
+    def leave_out_seen(self) -> None:
+        """Of the networks to try first, leave out those that have a row by now."""
+        if self._seen:
+            left = [item for item in self._given if item[1].fingerprint not in self._seen]
+            self._given = deque(left)
+
+    def withdraw(self, accepted: Accepted) -> None:
+        """Take a proposal back that no row was written for."""
+        architecture = accepted.proposal.architecture
+        self._seen.discard(architecture.fingerprint)
+        self._accepted.remove(architecture)
+        self._mirror.drop(accepted.handle)
+
+    def replace_rejections(self, rejections: Rejections) -> None:
+        """Take the counts and the last refusals of all drivers of a run for this one's own."""
+        self._counts = dict(rejections.counts)
+        self._last = deque(rejections.last, maxlen=LAST)
 
     def attempt(self, number: int) -> Accepted | None:
         """Propose trial ``number`` once; None where the proposal is refused.

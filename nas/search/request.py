@@ -39,3 +39,5 @@ class SearchRequest:
     resume: bool = False
     trains_here: bool = True
     """False: trials train on other machines, which may have a device that this one has not."""
+    join: bool = False
+    grace_seconds: float | None = None

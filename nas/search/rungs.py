@@ -50,11 +50,24 @@ class Rungs:
         )
 
     def restore(self, number: int) -> None:
-        """Enter what was decided of a trial before a resume."""
+        """Enter what was decided of a trial before a resume, or by another driver."""
         if self._halving is None:
             return
-        costs, outcome = self._ledger.costs_of(number), self._ledger.outcomes[number]
+        outcome = self._ledger.outcomes[number]
+        end = outcome.epochs if outcome.state == "pruned" else math.inf
+        self._enter(number, end)
+        if self._halving.last_epoch(number) == end:
+            self._halving.stop(number)
+
+    def hear(self, number: int) -> None:
+        """Enter the rungs that a trial has passed which another driver runs."""
+        if self._halving is not None:
+            self._enter(number, math.inf)
+
+    def _enter(self, number: int, end: float) -> None:
+        """Enter the rungs of a trial that are new here; at the rung ``end`` it was stopped."""
+        assert self._halving is not None
+        costs = self._ledger.costs_of(number)
         for epoch, loss in self._ledger.losses_of(number):
-            if epoch in self._halving.rungs:
-                goes_on = outcome.state != "pruned" or epoch < outcome.epochs
-                self._halving.restore(number, epoch, loss, costs, goes_on=goes_on)
+            if epoch in self._halving.rungs and epoch > self._halving.last_epoch(number):
+                self._halving.restore(number, epoch, loss, costs, goes_on=epoch < end)

@@ -143,43 +143,51 @@ def _short(text: str) -> str:
 class DriverLock:
     """Holds a run for one driver; the kernel lets go of it however the driver ends.
 
+    With ``is_shared`` for several, who all say so: it only keeps out who wants to be alone.
+
     Raises:
         ValueError: another process drives the run; the message has its id.
         OSError: the lock's file cannot be written.
     """
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, *, is_shared: bool = False) -> None:
         self._path = location.lock
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        how = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except OSError as error:
             owner = _owner(descriptor)
             os.close(descriptor)
             if not isinstance(error, BlockingIOError):
                 raise
+            by = "several drivers" if owner is None else f"process {owner}"
+            rule = "work with them (--join)" if owner is None else "stop that first"
             raise ValueError(
-                f"run {location.name!r} is already driven by process {owner}; "
-                f"stop that first, or take another name"
+                f"run {location.name!r} is already driven by {by}; {rule}, or take another name"
             ) from None
-        self._descriptor = descriptor
+        self._descriptor, self._is_shared = descriptor, is_shared
+        os.ftruncate(descriptor, 0)
+        if is_shared:
+            return  # those who look find its drivers in the study
         # For those who only look: `nas runs` and `nas show`.
         started = psutil.Process().create_time()
-        os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0)
 
     def release(self) -> None:
         """Let another driver have the run."""
-        os.ftruncate(self._descriptor, 0)
+        if not self._is_shared:
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
 
 
-def _owner(descriptor: int) -> str:
+def _owner(descriptor: int) -> str | None:
+    """The process that has the lock for itself; None where several share it."""
     try:
         return str(json.loads(os.pread(descriptor, 1000, 0))["pid"])
     except (ValueError, KeyError):
-        return "unknown"
+        return None
 
 
 def function_name(function: object) -> str:
