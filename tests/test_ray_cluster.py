@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pandas as pd
 import psutil
@@ -16,6 +17,8 @@ import pytest
 from started_processes import started, wait_for
 
 from nas.records import open_run
+
+Cluster: TypeAlias = tuple[str, Callable[[], None], Callable[[], None]]
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -45,38 +48,49 @@ def saved(results: Path) -> set[int]:
 
 
 @pytest.fixture
-def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Callable[[], None]]]:
-    """The address of a cluster of two nodes with a core each, and how to kill the second."""
+def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The address of a cluster of one node with a core, how to add a second and how to kill it."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
-    from ray.cluster_utils import Cluster
+    from ray import cluster_utils
 
-    cluster = Cluster(
+    cluster = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
-    second = cluster.add_node(num_cpus=1)
+    added: list[Any] = []
     try:
-        yield cluster.address, lambda: cluster.remove_node(second, allow_graceful=False)
+        yield (
+            cluster.address,
+            lambda: added.append(cluster.add_node(num_cpus=1)),
+            lambda: cluster.remove_node(added.pop(), allow_graceful=False),
+        )
     finally:
         cluster.shutdown()
 
 
 @pytest.mark.slow
-def test_a_node_dies_and_nothing_is_lost(
-    tmp_path: Path, address: tuple[str, Callable[[], None]]
-) -> None:
-    at, kill_second = address
-    words = ["--name", "run", "--results", str(tmp_path), "--trials", "4", "--ray-address", at]
+def test_a_node_joins_and_dies_and_nothing_is_lost(tmp_path: Path, two_nodes: Cluster) -> None:
+    address, add_second, kill_second = two_nodes
+    words = [
+        "--name",
+        "run",
+        "--results",
+        str(tmp_path),
+        "--trials",
+        "10",
+        "--ray-address",
+        address,
+    ]
     with started(sys.executable, "-m", "nas", *SEARCH, *words) as process:
 
         def both_have_a_checkpoint() -> bool:
             running = numbers(tmp_path, "running")
-            return (
-                len(running) == 2
-                and running <= saved(tmp_path)
-                and bool(numbers(tmp_path, "complete"))
-            )
+            return len(running) == 2 and running <= saved(tmp_path)
 
+        wait_for(lambda: bool(numbers(tmp_path, "complete")), process)
+        assert len(numbers(tmp_path, "running")) <= 1
+        # Whoever joins gets work, and a driver that was started before knows of it.
+        add_second()
         wait_for(both_have_a_checkpoint, process)
         before = trials(tmp_path)
         kill_second()
@@ -84,7 +98,7 @@ def test_a_node_dies_and_nothing_is_lost(
     assert process.returncode == 0, (out, err)
     after = trials(tmp_path)
     assert (after["state"] == "complete").all()
-    assert len(after) == 4
+    assert len(after) == 10
     # What was finished stands as it was.
     finished = before.index[before["state"] == "complete"]
     pd.testing.assert_frame_equal(after.loc[finished], before.loc[finished])
