@@ -9,6 +9,7 @@ from nas.analysis.parallel import dimensions
 from nas.analysis.tables import trials_table
 from nas.dashboard.brush import Brush, read_brush
 from nas.dashboard.parallel_brush import HALF, axis_words, brushed_figure, drawn_lines
+from nas.dashboard.passing import NUMBERS, rule_words
 from nas.dashboard.views import choices
 
 
@@ -143,8 +144,8 @@ def test_values_are_offered_for_a_rule(page):
 
 
 def test_rules_are_told_in_words():
-    brush = read_brush("residual:yes,no;macs:1e6~5e7;error:0.1~0.2", ["residual"], choices.NUMBERS)
-    assert choices.rule_words(brush) == {
+    brush = read_brush("residual:yes,no;macs:1e6~5e7;error:0.1~0.2", ["residual"], NUMBERS)
+    assert rule_words(brush) == {
         "residual": "residual: yes or no",
         "macs": "MACs: 1M to 50M",
         "error": "error: 10.0\N{NO-BREAK SPACE}% to 20.0\N{NO-BREAK SPACE}%",

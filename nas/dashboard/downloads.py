@@ -12,6 +12,7 @@ import pandas as pd
 from flask import Flask, Response, request
 
 from nas.dashboard.held import Held
+from nas.dashboard.passing import brush_of
 from nas.dashboard.refused import refused, still_reading
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import State, read_state
@@ -65,8 +66,6 @@ def query_of(
     state: State, snapshot: Snapshot, sort: object = None, filters: object = None
 ) -> Query:
     """What the address and the grid ask of a run's trials."""
-    from nas.dashboard.views.choices import brush_of
-
     return Query(state.more.get("standing", ""), brush_of(state, snapshot), sort, filters)
 
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 import pandas as pd
 
+from nas.analysis.figures import percent
 from nas.analysis.importance import MIN_TRIALS, By, importance_tables
 from nas.dashboard.source import Snapshot
 
@@ -48,4 +49,20 @@ class Importances:
             return tables[by]
 
 
-__all__ = ["MIN_TRIALS", "Importances"]
+def importance_words(table: pd.DataFrame, snapshot: Snapshot) -> str:
+    """Of what the table was made, and how much it explains: whether to trust its order."""
+    complete = int((snapshot.trials["state"] == "complete").sum())
+    if table.empty:
+        if complete < MIN_TRIALS:
+            return f"Needs {MIN_TRIALS} complete trials to say anything; there are {complete}."
+        return "All complete trials have the same error: there is nothing to explain."
+    row = table.iloc[0]
+    explained = max(float(row["forest_r2"]), 0.0)
+    trust = (
+        " That is little: take the order as a hint, not as a finding." if explained < 0.2 else ""
+    )
+    return (
+        f"Of {int(row['trials']):,} complete trials. Cost alone explains "
+        f"{percent(float(row['cost_r2']))} of the error's variance, the choices "
+        f"{percent(explained)} of the rest, on trials held out.{trust}"
+    )

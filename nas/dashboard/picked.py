@@ -16,6 +16,7 @@ from nas.dashboard.blocks import named, quiet
 from nas.dashboard.drawing import diagram_address
 from nas.dashboard.seen import Seen
 from nas.dashboard.shell import data
+from nas.dashboard.source import Snapshot
 from nas.quantities import format_count
 
 MOST_ROWS = 200
@@ -40,10 +41,9 @@ def budget_panel(seen: Seen, budget: int | None) -> Component:
             if seen.snapshot.loading
             else "No trial is complete yet: the budget picks from those that are."
         )
-    try:
-        number = resolve_pick(trials, seen.snapshot.objectives, f"{x}<={budget}")
-    except ValueError as error:
-        return quiet(f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    number = best_under(seen, budget)
+    if isinstance(number, str):
+        return quiet(f"{number[:1].upper()}{number[1:]}.")
     row = _row(trials, number)
     best = trials.loc[trials["state"] == "complete", "error"].min()
     behind = 100 * (row["error"] - best)
@@ -175,7 +175,7 @@ def badge_words(
     standing, number, x = str(row["standing"]), int(row["number"]), seen.state.x
     words = {standing: "on the front" if standing == "front" else MARKS[standing].label}
     words |= {name: name for name in _pick_names(picks)[number]}
-    if budget is not None and _is_best_under(seen, budget, number):
+    if budget is not None and best_under(seen, budget) == number:
         words["budget"] = f"best under {format_count(budget)} {COST_LABELS[x]}"
     if row["landmark"]:
         words["preset"] = f"preset {row['landmark']}"
@@ -187,13 +187,21 @@ def badges(words: dict[str, str]) -> list[Component]:
     return [html.Span(word, className=f"badge is-{kind}") for kind, word in words.items()]
 
 
-def _is_best_under(seen: Seen, budget: int, number: int) -> bool:
-    snapshot = seen.snapshot
-    try:
-        best = resolve_pick(snapshot.trials, snapshot.objectives, f"{seen.state.x}<={budget}")
-    except ValueError:  # no trial is within it
-        return False
-    return best == number
+def best_under(seen: Seen, budget: int) -> int | str:
+    """The best trial within a budget, or why there is none.
+
+    Computed once a version: it goes through all trials, and is asked for with every click.
+    """
+    x = seen.state.x
+
+    def pick(snapshot: Snapshot) -> int | str:
+        try:
+            return resolve_pick(snapshot.trials, snapshot.objectives, f"{x}<={budget}")
+        except ValueError as error:
+            return str(error)
+
+    found: int | str = seen.snapshot.computed(("best_under", x, budget), pick)
+    return found
 
 
 def why(row: dict[Any, Any]) -> str:

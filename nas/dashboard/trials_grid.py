@@ -19,8 +19,8 @@ from nas.cost import COST_LABELS, LATENCY, format_cost
 from nas.dashboard.brush import Brush, column_words, word
 from nas.dashboard.grid_query import queried_rows
 from nas.dashboard.held import Held
+from nas.dashboard.passing import choice_names, passing
 from nas.dashboard.source import Snapshot
-from nas.dashboard.views.choices import choice_names, passing
 from nas.dashboard.views.front import standings
 from nas.quantities import format_count, format_seconds
 from nas.records.stored import COSTS

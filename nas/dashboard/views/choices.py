@@ -11,48 +11,41 @@ from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_u
 from dash.development.base_component import Component
 from dash.exceptions import PreventUpdate
 
-from nas.analysis.along_front import (
-    branch_shares_table,
-    front_parts,
-    reduction_places_table,
-    survival_table,
-)
 from nas.analysis.choice_figures import (
     branch_shares_figure,
     importance_figure,
     reductions_figure,
     survival_figure,
 )
-from nas.analysis.figures import percent
 from nas.analysis.parallel import parallel_table
-from nas.analysis.structure import branches_table, reductions_table
-from nas.cost import COST_LABELS, COSTS
+from nas.cost import COST_LABELS
 from nas.dashboard.address import bind_parameter, select_on_click, watch
-from nas.dashboard.blocks import card, count_of, figure, switch, without_webgl
-from nas.dashboard.brush import PATTERN, Brush, column_words, read_brush
-from nas.dashboard.importances import MIN_TRIALS, Importances
+from nas.dashboard.blocks import card, figure, switch, without_webgl
+from nas.dashboard.brush import PATTERN, column_words
+from nas.dashboard.importances import Importances, importance_words
 from nas.dashboard.parallel_brush import brushed_figure, drawn_lines
-from nas.dashboard.seen import LOOK, Seen, see
+from nas.dashboard.passing import NUMBERS, brush_of, choice_names, passing, passing_part
+from nas.dashboard.seen import LOOK, see
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import VIEWS, declare, read_state
 from nas.dashboard.state import State as Address
-from nas.dashboard.views.front import front, standings
-from nas.quantities import format_count
+from nas.dashboard.structures import (
+    read_words,
+    reduction_places,
+    reduction_words,
+    shares,
+    survival,
+)
+from nas.dashboard.views.front import front
 
 declare("brush", PATTERN)
 declare("axes", r"[A-Za-z0-9_.\-~,%]{1,1500}")
 declare("importance", "place")
 
-NUMBERS = (*COSTS, "error")
 AXES = 6
 """Choices that have an axis unless others are asked for: the most important ones."""
 
 MAX_AXES = 12
-MAX_READ = 3000
-"""Networks whose descriptions are read for branches, beside the front: some 0.2 ms each."""
-
-MAX_NAMED = 12
-"""Passing trials of the front that are named one by one."""
 
 
 def layout(state: Address) -> Component:
@@ -390,19 +383,6 @@ def _word_order(text: str) -> tuple[bool, float, str]:
         return (True, 0.0, text)
 
 
-def choice_names(snapshot: Snapshot) -> list[str]:
-    """The choices of the run's space that differ between its trials."""
-    names: list[str] = snapshot.computed(
-        "choices-names",
-        lambda one: [
-            str(name)
-            for name in one.choices.columns
-            if name != "number" and one.choices[name].nunique(dropna=False) > 1
-        ],
-    )
-    return names
-
-
 def asked_axes(state: Address, names: Sequence[str]) -> list[str]:
     """The choices that the address names, as far as there are such."""
     asked = [unquote(name) for name in state.more.get("axes", "").split(",")]
@@ -423,164 +403,6 @@ def lines_table(snapshot: Snapshot, axes: Sequence[str]) -> pd.DataFrame:
     return parallel_table(
         snapshot.trials, snapshot.choices, snapshot.objectives, columns=axes, curves=snapshot.curves
     )
-
-
-def brush_of(state: Address, snapshot: Snapshot) -> Brush:
-    """The brush in the address, as far as this run has what it names."""
-    text = state.more.get("brush", "")
-    return read_brush(text, choice_names(snapshot), NUMBERS) if text else Brush({}, {})
-
-
-def passing(snapshot: Snapshot, brush: Brush) -> pd.DataFrame:
-    """The trials that pass, a row each as in ``trials_table``, by their last error seen."""
-    table = standings(snapshot)
-    table = table.assign(error=table["shown_error"])
-    if brush.words:
-        wanted = ["number", *(name for name in brush.words if name in snapshot.choices.columns)]
-        table = table.merge(snapshot.choices[wanted], on="number", how="left")
-    return table[brush.passing(table)].reset_index(drop=True)
-
-
-def passing_part(seen: Seen, brush: Brush) -> Component | None:
-    """What the brush says, rule by rule, and how many trials pass it."""
-    if not brush:
-        return None
-    table = passing(seen.snapshot, brush)
-    few = table[table["standing"] == "front"]
-    total = len(seen.snapshot.trials)
-    rules = [
-        html.Li(
-            [
-                words,
-                dcc.Link(
-                    "\N{MULTIPLICATION SIGN}",
-                    href=_with_brush(seen.state, brush.without(name)),
-                    className="away",
-                    title=f"Without this: {name}",
-                ),
-            ],
-            className="rule",
-        )
-        for name, words in rule_words(brush).items()
-    ]
-    links = [
-        dcc.Link(str(number), href=seen.state.href(view="architecture", trial=int(number)))
-        for number in few["number"].head(MAX_NAMED)
-    ]
-    named_ones: list[Any] = []
-    for link in links:
-        named_ones += [", " if named_ones else ": trials " if len(links) > 1 else ": trial ", link]
-    if len(few) > MAX_NAMED:
-        named_ones.append(f" and {len(few) - MAX_NAMED:,} more")
-    return html.Div(
-        [
-            html.Ul([*rules, html.Li(dcc.Link("clear all", href=_with_brush(seen.state, None)))]),
-            html.P(
-                [
-                    html.Strong(f"{len(table):,} of {count_of(total, 'trial')}"),
-                    f" pass, {len(few):,} of them on the front",
-                    *named_ones,
-                    ". ",
-                    dcc.Link("See them on the front", href=seen.state.href(view="front")),
-                ]
-            ),
-        ],
-    )
-
-
-def rule_words(brush: Brush) -> dict[str, str]:
-    """Each rule of a brush in words."""
-    words = {name: f"{name}: {' or '.join(few)}" for name, few in brush.words.items()}
-    for name, (low, high) in brush.ranges.items():
-        if name == "error":
-            words[name] = f"error: {percent(low)} to {percent(high)}"
-        else:
-            words[name] = f"{COST_LABELS[name]}: {format_count(low)} to {format_count(high)}"
-    return words
-
-
-def _with_brush(state: Address, brush: Brush | None) -> str:
-    more = {name: text for name, text in state.more.items() if name != "brush"}
-    text = brush.to_text() if brush else ""
-    return state.href(more={**more, "brush": text} if text else more)
-
-
-def read_numbers(snapshot: Snapshot) -> pd.Series:
-    """The trials whose descriptions are read: the front, and the others as far as there is room."""
-    trials = standings(snapshot)
-    is_front = trials["standing"] == "front"
-    others = trials.loc[~is_front, "number"]
-    if len(others) > MAX_READ:
-        others = others.sample(MAX_READ, random_state=0)
-    chosen: pd.Series = pd.concat([trials.loc[is_front, "number"], others]).sort_values()
-    return chosen
-
-
-def _branches(snapshot: Snapshot) -> pd.DataFrame:
-    def read(one: Snapshot) -> pd.DataFrame:
-        wanted = one.trials["number"].isin(read_numbers(one)) & (one.trials["architecture"] != "")
-        return branches_table(one.trials[wanted])
-
-    table: pd.DataFrame = snapshot.computed("choices-branches", read)
-    return table
-
-
-def survival(snapshot: Snapshot) -> pd.DataFrame:
-    """The run's ``survival_table``, over the networks that are read."""
-    return survival_table(_branches(snapshot), snapshot.trials, snapshot.objectives)
-
-
-def shares(snapshot: Snapshot) -> pd.DataFrame:
-    """The run's ``branch_shares_table``."""
-    return branch_shares_table(_branches(snapshot), front_parts(front(snapshot)))
-
-
-def reduction_places(snapshot: Snapshot) -> pd.DataFrame:
-    """The front's ``reduction_places_table``."""
-    trials = snapshot.trials
-    on_front = trials[trials["number"].isin(front(snapshot)["number"])]
-    return reduction_places_table(reductions_table(on_front), standings(snapshot))
-
-
-def importance_words(table: pd.DataFrame, snapshot: Snapshot) -> str:
-    """Of what the table was made, and how much it explains: whether to trust its order."""
-    complete = int((snapshot.trials["state"] == "complete").sum())
-    if table.empty:
-        if complete < MIN_TRIALS:
-            return f"Needs {MIN_TRIALS} complete trials to say anything; there are {complete}."
-        return "All complete trials have the same error: there is nothing to explain."
-    row = table.iloc[0]
-    explained = max(float(row["forest_r2"]), 0.0)
-    trust = (
-        " That is little: take the order as a hint, not as a finding." if explained < 0.2 else ""
-    )
-    return (
-        f"Of {int(row['trials']):,} complete trials. Cost alone explains "
-        f"{percent(float(row['cost_r2']))} of the error's variance, the choices "
-        f"{percent(explained)} of the rest, on trials held out.{trust}"
-    )
-
-
-def read_words(snapshot: Snapshot) -> str:
-    """Of how many networks the branches were read."""
-    count, total = len(read_numbers(snapshot)), len(snapshot.trials)
-    if count == total:
-        return ""
-    return f"Read from the front and {MAX_READ:,} other trials, drawn from {total:,}."
-
-
-def reduction_words(places: pd.DataFrame) -> str:
-    """What the front agrees on, if it does."""
-    if places.empty:
-        return ""
-    counts = places.drop_duplicates("number").merge(
-        places.groupby("number").size().rename("marks"), on="number"
-    )["marks"]
-    kinds = places["kind"].value_counts()
-    most = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    few, many = int(counts.min()), int(counts.max())
-    span = f"{few}" if few == many else f"{few} to {many}"
-    return f"{span} reductions a network of {count_of(len(counts), 'network')}: {most}."
 
 
 def _blank(drawn: Any, words: str = "") -> Any:

@@ -16,6 +16,7 @@ from nas.dashboard.address import bind_parameter, watch
 from nas.dashboard.blocks import count_of, named
 from nas.dashboard.downloads import add_downloads, download_href, query_of
 from nas.dashboard.held import Held
+from nas.dashboard.passing import rule_words
 from nas.dashboard.seen import LOOK, Seen, see
 from nas.dashboard.source import Snapshot, Source
 from nas.dashboard.state import State as Address
@@ -31,7 +32,6 @@ from nas.dashboard.trials_grid import (
     found_rows,
     page_rows,
 )
-from nas.dashboard.views.choices import rule_words
 from nas.dashboard.views.front import standings
 from nas.quantities import format_count
 
