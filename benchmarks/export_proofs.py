@@ -5,8 +5,8 @@
 
 Each network gets random weights and is exported at its space's smallest usual image; every format
 is loaded by its own runtime in a fresh process and compared on random numbers. One line of JSON a
-network is appended to proofs.jsonl, and what stands there is not done again (`--formats aot` adds the
-slow one to what there is); table.md sums up. The exit code is 1 where a proof failed.
+network is appended to proofs.jsonl, and what stands there is not done again (`--formats aot` adds
+the slow one to what there is); table.md sums up. The exit code is 1 where a proof failed.
 """
 
 from __future__ import annotations
