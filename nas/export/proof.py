@@ -46,8 +46,8 @@ LOST_LIMIT = 0.03
 """The most accuracy (a fraction of the images) that 8-bit numbers may cost a trained network."""
 
 TIMEOUT_SECONDS, IMAGE_SECONDS = 600, 1.0
-"""How long a runtime may take to start, and beyond that for each image: a large test split on a slow
-core must not be taken for a runtime that hangs."""
+"""How long a runtime may take to start, and beyond that for each image: a large test split on a
+slow core must not be taken for a runtime that hangs."""
 
 
 class ProofError(RuntimeError):
