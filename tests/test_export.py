@@ -34,9 +34,10 @@ from nas.export import (
     Provenance,
     Step,
     export_architecture,
+    proof,
     write_source,
 )
-from nas.export.images import random_images
+from nas.export.images import Images, random_images
 from nas.export.proof import Artefact, Reference, initial_weights, prove
 from nas.model import build
 from nas.presets import PRESET_IMAGES, PRESETS, load_preset
@@ -350,6 +351,26 @@ def test_proof_fails_for_a_damaged_source(damage: str, tmp_path: Path) -> None:
     reference = Reference(network, random_images(IMAGE), Preprocessing(), about="random")
     with pytest.raises(ProofError, match=r"network\.py"):
         prove(Artefact("source", path, tmp_path / "weights"), reference, tmp_path)
+
+
+def test_a_large_test_split_has_the_time_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 images of 224 pixels take longer than a runtime that hangs should be waited for."""
+    limits: list[float] = []
+
+    def remember(*_: object, timeout: float) -> None:
+        limits.append(timeout)
+        raise ProofError("not run")
+
+    monkeypatch.setattr(proof, "run_fresh", remember)
+    network = build(small(auxiliary=()), IMAGE, CLASSES).eval()
+    for number in (8, 1_000):
+        images = Images("random numbers", torch.zeros(number, *IMAGE))
+        reference = Reference(network, images, Preprocessing(), about="random")
+        with pytest.raises(ProofError, match="not run"):
+            prove(Artefact("onnx", tmp_path / "network.onnx"), reference, tmp_path)
+    assert limits == [608.0, 1_600.0]
 
 
 def test_failed_proof_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import Json, RunArgument, add_command, flag, whole
+from nas.cli.options import (
+    EXECUTION,
+    Concurrency,
+    ExecutionDevice,
+    Json,
+    RunArgument,
+    Workers,
+    add_command,
+    flag,
+    whole,
+)
 
 if TYPE_CHECKING:
     from nas.confirm import ConfirmPlan
     from nas.confirm.progress import ConfirmProgress
     from nas.task import Recipe
 
-WHICH, BUDGET, EXECUTION = "Networks", "Training", "Execution"
+WHICH, BUDGET = "Networks", "Training"
 
 
 def register(app: typer.Typer) -> None:
@@ -73,22 +83,9 @@ def confirm(  # noqa: PLR0913 - one parameter an option
             rich_help_panel=BUDGET,
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=EXECUTION)
-    ] = "auto",
-    workers: Annotated[
-        int | None,
-        whole(1, 1_024, help="Default: one a core, or one a GPU.", panel=EXECUTION),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        whole(
-            1,
-            1_024,
-            help="Trainings at once on each GPU. Default: chosen by measurement.",
-            panel=EXECUTION,
-        ),
-    ] = None,
+    device: ExecutionDevice = "auto",
+    workers: Workers = None,
+    concurrency: Concurrency = None,
     resume: Annotated[
         bool, flag("--resume", help="Go on after an interruption.", panel=EXECUTION)
     ] = False,

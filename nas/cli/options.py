@@ -63,6 +63,24 @@ def number(over: float, high: float, *, help: str, metavar: str, panel: str | No
 
 Json = Annotated[bool, flag("--json", help="JSON for scripts.")]
 Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")]
+EXECUTION = "Execution"
+"""The panel of what decides where and how trials and trainings run, not what comes of them."""
+
+ExecutionDevice = Annotated[
+    str, typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=EXECUTION)
+]
+Workers = Annotated[
+    int | None, whole(1, 1_024, help="Default: one a core, or one a GPU.", panel=EXECUTION)
+]
+Concurrency = Annotated[
+    int | None,
+    whole(
+        1,
+        1_024,
+        help="So many at once on each GPU. Default: chosen by measurement.",
+        panel=EXECUTION,
+    ),
+]
 Results = Annotated[
     str, typer.Option(metavar="DIR", help="The directory that holds the runs' directories.")
 ]

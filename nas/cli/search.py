@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import add_command, flag, number, whole
+from nas.cli.options import (
+    EXECUTION,
+    Concurrency,
+    ExecutionDevice,
+    add_command,
+    flag,
+    number,
+    whole,
+)
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture
@@ -18,7 +26,6 @@ LIMITS = "Limits (the search ends when one is reached)"
 SEARCH = "Search"
 TASK = "Task"
 BUDGETS = "Budgets (hard: what exceeds one is never trained)"
-EXECUTION = "Execution"
 
 
 def register(app: typer.Typer) -> None:
@@ -204,10 +211,7 @@ def search(  # noqa: PLR0913 - one parameter an option
             rich_help_panel=TASK,
         ),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="auto, cpu or cuda.", rich_help_panel=EXECUTION),
-    ] = "auto",
+    device: ExecutionDevice = "auto",
     latency_device: Annotated[
         str | None,
         typer.Option(
@@ -226,15 +230,7 @@ def search(  # noqa: PLR0913 - one parameter an option
             panel=EXECUTION,
         ),
     ] = None,
-    concurrency: Annotated[
-        int | None,
-        whole(
-            1,
-            1_024,
-            help="Trials at once on each GPU. Default: chosen by measurement.",
-            panel=EXECUTION,
-        ),
-    ] = None,
+    concurrency: Concurrency = None,
     trial_time: Annotated[
         str | None,
         typer.Option(

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def check_precision(precision: str | None) -> str | None:
-    """The precision, if it is a known word.
+def check_precision(precision: str | None) -> Any:
+    """The precision, if it is a known word: from here on one of a few literals.
 
     Raises:
         ValueError: it is not; the message gives the nearest.

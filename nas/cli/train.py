@@ -112,6 +112,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     """
     from nas.cli.console import note
     from nas.cli.inputs import find_recipe
+    from nas.cli.search_task import check_precision
     from nas.latency.solitude import training
     from nas.search.workers import resolve_device
     from nas.training.full import FullSettings, train_architecture
@@ -125,7 +126,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         resolution=resolution or subject.resolution,
         classes=classes or subject.classes,
         seed=seed,
-        precision=_checked_precision(precision),
+        precision=check_precision(precision),
         validation_images=validation or 0,
     )
     chosen = resolve_device(device)
@@ -156,15 +157,6 @@ def _checked_threads(text: str | None) -> Any:
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"--threads must be auto or an integer from 1, not {text!r}")
     return int(text)
-
-
-def _checked_precision(precision: str) -> Any:
-    from nas.quantities import unknown_name
-
-    known = ("auto", "float32", "bfloat16")
-    if precision not in known:
-        raise ValueError(unknown_name("precision", precision, known))
-    return precision
 
 
 class _Subject(NamedTuple):

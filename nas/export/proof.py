@@ -45,7 +45,9 @@ deviation of the logits. Half of it would drown much of what the network has to 
 LOST_LIMIT = 0.03
 """The most accuracy (a fraction of the images) that 8-bit numbers may cost a trained network."""
 
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS, IMAGE_SECONDS = 600, 1.0
+"""How long a runtime may take to start, and beyond that for each image: a large test split on a
+slow core must not be taken for a runtime that hangs."""
 
 
 class ProofError(RuntimeError):
@@ -194,7 +196,8 @@ def prove(artefact: Artefact, reference: Reference, place: Path) -> Proof:
     case, outputs = place / "case.npy", place / "outputs.npz"
     np.save(case, reference.case.numpy())
     job = {"mode": "run", "case": str(case), "outputs": str(outputs)}
-    found = run_fresh([artefact], job, place)
+    timeout = TIMEOUT_SECONDS + IMAGE_SECONDS * len(reference.images)
+    found = run_fresh([artefact], job, place, timeout=timeout)
     name = artefact.path.name
     _check_description(name, found["described"], reference)
     with np.load(outputs) as answers:
