@@ -74,7 +74,3 @@ RunArgument = Annotated[
         show_default=False,
     ),
 ]
-ArchitectureArgument = Annotated[
-    str,
-    typer.Argument(metavar="PRESET|FILE", help="A preset's name, or an architecture's JSON file."),
-]
