@@ -351,7 +351,7 @@ def _finished(files: ResultFiles, identity: dict[str, Any], resume: bool) -> Tra
     if content is None:
         return None
     if not resume:
-        raise ValueError(f"{files.folder} holds a finished training: take another directory")
+        raise ValueError(f"{files.folder} holds a finished training: --out names another directory")
     _check_same(files.folder, content.pop("identity", None), identity)
     # An interruption may have come between the last file and this.
     files.drop_checkpoint()
@@ -366,7 +366,8 @@ def _checkpoint(
         return None
     if not resume:
         raise ValueError(
-            f"{files.folder} holds an unfinished training: resume it or take another directory"
+            f"{files.folder} holds an unfinished training: go on with --resume, or --out names "
+            f"another directory"
         )
     _check_same(files.folder, saved.get("identity"), identity)
     if "history" not in saved:
