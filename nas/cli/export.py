@@ -147,6 +147,10 @@ def export(  # noqa: PLR0913 - one parameter an option
     from nas.export.bundle import check_target
     from nas.export.timing import SECONDS
 
+    if device != "auto" and not proxy:
+        raise ValueError("--device is for --proxy, which trains again: nothing else here does")
+    if name is not None and not name.strip():
+        raise ValueError("--name must hold a letter or more: it stands in every file")
     if proxy and weights is not None:
         raise ValueError("--proxy and --weights are two kinds of weights: give one of them")
     chosen = None if formats is None else [part.strip() for part in formats.split(",")]
@@ -371,12 +375,15 @@ def _print_proofs(result: Export) -> None:
     ]
     heads = ["format", ">images", ">difference", ">limit", ">noise", ">same top-1", ">lost"]
     print_table(heads, rows, unbroken=("format",))
-    print_text("difference: the largest of a logit; noise: all of them, in standard deviations of")
-    print_text("the logits, which int8's limit is about; lost: accuracy on the same images.")
+    print_text(
+        "difference: the largest of a logit; noise: all of them, in standard deviations of the "
+        "logits, which int8's limit is about; lost: accuracy on the same images."
+    )
 
 
 def _print_latencies(result: Export) -> None:
     from nas.cli.console import print_table
+    from nas.quantities import format_number_of
 
     found = result.latencies
     if found is None:
@@ -391,7 +398,8 @@ def _print_latencies(result: Export) -> None:
         ]
         for row in found.rows
     ]
-    title = f"Latency in turns, {found.threads} threads of {found.processor}"
+    threads = format_number_of(found.threads, "thread")
+    title = f"Latency in turns, {threads} of {found.processor}"
     heads = ["format", ">batch", ">median ms", ">quartiles", ">times as fast"]
     print_table(heads, rows, title=title, unbroken=("format",))
 
