@@ -381,7 +381,8 @@ def _check_same(folder: Path, saved: dict[str, Any] | None, wanted: dict[str, An
         before, value = saved.get(name), wanted.get(name)
         if before != value:
             raise ValueError(
-                f"{folder} holds a training with another {name}: {before!r}, not {value!r}"
+                f"{folder} holds a training with {name} {before!r}, not {value!r}: leave that as "
+                f"it was to go on, or --out names another directory"
             )
 
 
