@@ -228,6 +228,15 @@ def test_what_was_typed_is_not_repeated_at_any_length() -> None:
     assert result.err.endswith("xxx: file name too long\n")
 
 
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.cost.count_cost", interrupted)
+    result = nas("cost", "googlenet")
+    assert (result.code, result.out, result.err) == (130, "", "stopped\n")
+
+
 def test_an_interrupt_has_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt

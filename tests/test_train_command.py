@@ -73,6 +73,28 @@ def test_resuming_what_was_never_begun_is_said(place: Path) -> None:
     assert "1 epoch of 72 images" in first.out
 
 
+def test_after_an_interrupt_it_says_how_to_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_in = 1
+
+    def show(_line: _ProgressLine, progress: Progress) -> None:
+        if progress.epoch == stop_in:
+            raise KeyboardInterrupt
+
+    words = (*WORDS, "--epochs", 2, "--out", "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(_ProgressLine, "show", show)
+        result = nas(*words)
+        assert (result.code, result.err) == (130, "stopped\n")  # nothing is kept yet
+        assert not (place / "out").exists()
+        stop_in = 2
+        result = nas(*words)
+    assert result.code == 130
+    assert result.err == "out keeps the last whole epoch; --resume goes on from there\nstopped\n"
+    assert nas(*words, "--resume").code == 0
+
+
 def test_long_epochs_tell_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with _ProgressLine("net", every=0.0) as line:
         line.show(Progress(1, 3, 5, 100, None, 100.0, 60.0))

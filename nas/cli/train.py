@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -138,7 +140,11 @@ def train(  # noqa: PLR0913 - one parameter an option
             chosen = f"cuda:{processes.local_rank}"
         if resume and processes.is_first and not _is_begun(subject.folder):
             note(f"note: {subject.folder} holds no training to go on with: this one begins anew")
-        with _ProgressLine(subject.name, is_silent=not processes.is_first) as line:
+        is_silent = not processes.is_first
+        with (
+            _told_how_to_go_on(subject.folder, is_silent=is_silent),
+            _ProgressLine(subject.name, is_silent=is_silent) as line,
+        ):
             report = train_architecture(
                 subject.architecture,
                 settings,
@@ -165,6 +171,19 @@ def _checked_threads(text: str | None) -> Any:
         rule = f"auto or an integer from 1 to {MOST_THREADS:,}"
         raise ValueError(f"--threads must be {rule}, not {text!r}")
     return int(text)
+
+
+@contextmanager
+def _told_how_to_go_on(folder: Path, *, is_silent: bool) -> Iterator[None]:
+    """After Ctrl-C a line on what is kept, where something is."""
+    from nas.cli.console import note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not is_silent and _is_begun(folder):
+            note(f"{folder} keeps the last whole epoch; --resume goes on from there")
+        raise
 
 
 def _is_begun(folder: Path) -> bool:
