@@ -100,6 +100,11 @@ def format_count(value: float) -> str:
     return _three_digits(value)
 
 
+def format_number_of(number: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``, ``2,000 seeds``: of nouns whose plural takes an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_milliseconds(value: float) -> str:
     """Three significant digits: ``0.0954 ms``, ``3.21 ms``, ``1,240 ms``."""
     if not math.isfinite(value):

@@ -338,6 +338,36 @@ COMMANDS = {
     "no such preset": ("cost googlnet", ["'googlnet'", "'googlenet'"]),
     "no such preset to export": ("export googlnet --out out", ["'googlenet'"]),
     "no such preset to train": ("train googlnet --data fashion-mnist-mini", ["'googlenet'"]),
+    "a pick of a preset's cost": ("cost googlenet --pick best", ["--pick is for runs"]),
+    "a recipe's file that is not there": (
+        "train cifar_googlenet --data fashion-mnist-mini --recipe ./none.json",
+        ["none.json: no such file"],
+    ),
+    "a recipe's file that is none": (
+        "train cifar_googlenet --data fashion-mnist-mini --recipe file",
+        ["file", "mapping"],
+    ),
+    "too many epochs": (
+        "train cifar_googlenet --data fashion-mnist-mini --epochs 99999999999999999999",
+        ["'--epochs'", "1 to 10,000"],
+    ),
+    "too large images": (
+        "train cifar_googlenet --data fashion-mnist-mini --resolution 99999",
+        ["'--resolution'", "1 to 1,024"],
+    ),
+    "too many threads": (
+        "train cifar_googlenet --data fashion-mnist-mini --threads 99999999",
+        ["--threads", "from 1 to 1,024, not '99999999'"],
+    ),
+    "threads in digits of elsewhere": (
+        "train cifar_googlenet --data fashion-mnist-mini --threads ٣",
+        ["--threads"],
+    ),
+    "a device that would do nothing": (
+        "export cifar_googlenet --device cuda --out out",
+        ["--device is for --proxy"],
+    ),
+    "an export without a name": ("export cifar_googlenet --name ' ' --out out", ["--name"]),
     "no such file": ("cost no.json --image 32", ["no.json"]),
     "a directory without an architecture": ("cost . --image 32", ["architecture.json"]),
     "an image too small": ("cost googlenet --image 8", ["does not fit", "stem"]),

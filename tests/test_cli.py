@@ -15,8 +15,8 @@ import pytest
 import synthetic_runs
 from command_line import make_run, nas
 
-from nas.cli.boundary import main
-from nas.cli.console import make_table
+from nas.cli.boundary import LONGEST_LINE, main
+from nas.cli.console import make_table, print_table
 from nas.cli.show import print_front
 from nas.export import ProofError
 from nas.records import Outcome
@@ -219,6 +219,24 @@ def test_debug_shows_the_traceback_wherever_it_stands(monkeypatch: pytest.Monkey
         assert result.err.endswith("error: RuntimeError: it broke (--debug shows where)\n")
 
 
+def test_what_was_typed_is_not_repeated_at_any_length() -> None:
+    result = nas("show", "x" * 100_000)
+    assert result.code == 2
+    assert len(result.err) < LONGEST_LINE + 20
+    assert result.err.startswith("error: xxx")
+    assert "xxx ... xxx" in result.err
+    assert result.err.endswith("xxx: file name too long\n")
+
+
+def test_an_interrupted_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.cost.count_cost", interrupted)
+    result = nas("cost", "googlenet")
+    assert (result.code, result.out, result.err) == (130, "", "stopped\n")
+
+
 def test_an_interrupt_has_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
@@ -252,6 +270,40 @@ def test_numbers_are_right_aligned_and_whole() -> None:
     assert lines[2].endswith(" 1")
     assert lines[3].endswith(" 1,000,000")
     assert len(lines[2]) == len(lines[3])
+
+
+@pytest.mark.parametrize("columns", [10, 20, 40])
+def test_no_number_is_cut_where_there_is_no_room(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    headers = ("name", ">error (%)", ">memory (KiB)", "state", ">MB")
+    print_table(
+        headers, [("a name of words", "41.65", "1,438", "finished", "4.2")], unbroken=("state",)
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "error", "(%)", "memory", "(KiB)", "state", "MB"]
+    assert lines[2].split()[-4:] == ["41.65", "1,438", "finished", "4.2"]
+
+
+def test_a_table_is_no_wider_than_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(("name", ">number"), [("word " * 20, "1,000,000")])
+    assert longest_line(capsys.readouterr().out) <= 40
+
+
+@pytest.mark.parametrize("command", ["show", "runs"])
+def test_narrow_terminals_get_whole_numbers(
+    command: str, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("show", run) if command == "show" else ("runs", "--results", run.parent)
+    monkeypatch.setenv("COLUMNS", "99")
+    numbers = re.findall(r"[0-9][0-9.,]*", nas(*words).out.split("Next")[0])
+    monkeypatch.setenv("COLUMNS", "30")
+    found = re.findall(r"[0-9][0-9.,]*", nas(*words).out.split("Next")[0])
+    assert found == numbers
 
 
 def test_colour_is_for_terminals_only(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,6 +342,20 @@ def test_cost_as_json_has_numbers_and_rows_that_add_up() -> None:
     for name in ("params", "macs", "activation_bytes"):
         assert data[name] == sum(layer[name] for layer in data["layers"])
     assert data["layers"][-1]["output"] == [7, 1, 1]
+
+
+def test_cost_of_a_runs_pick_is_at_the_runs_target(run: Path) -> None:
+    shown = nas("show", run, "--json").data
+    best = next(row for row in shown["front"] if row["number"] == shown["picks"]["best"])
+    found = nas("cost", run, "--pick", "best", "--json").data
+    assert found["name"] == f"first-trial{best['number']}"
+    assert (found["macs"], found["params"]) == (best["macs"], best["params"])
+    assert (found["image"], found["classes"]) == ([1, 28, 28], 10)
+    knee = nas("cost", run, "--json").data
+    assert knee["name"] == f"first-trial{shown['picks']['knee']}"
+    # Another size keeps the run's channels.
+    larger = nas("cost", run, "--image", 56, "--json").data
+    assert (larger["image"], larger["classes"]) == ([1, 56, 56], 10)
 
 
 def test_cost_of_a_file_needs_an_image(tmp_path: Path) -> None:

@@ -440,7 +440,7 @@ def test_killed_and_resumed_gives_the_same_bits(
     with command(*words, "--resume") as process:
         out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert "8 trainings are done" in err
+    assert "8 trainings done" in err
     after = open_confirmation(open_run(run.path))
     assert after is not None
     check_same(after, whole)
@@ -455,12 +455,12 @@ def test_another_confirmation_is_named(confirmed: Confirmation) -> None:
     with pytest.raises(ValueError, match=r"has a confirmation already \(finished: 4 networks, 2"):
         confirm_run(run, SMALL)
     other = {
-        "top": (3, "another top: 2, not 3"),
-        "epochs": (9, "another epochs: 3, not 9"),
-        "controls": (0, "another controls: 1, not 0"),
-        "landmarks": ((), r'another landmarks: \["random:1"\], not \[\]'),
-        "data": ("fashion-mnist-mini", "another data: "),
-        "recipe": (RECIPES["paper"], "another recipe.name: "),
+        "top": (3, "with top 2, not 3"),
+        "epochs": (9, "with epochs 3, not 9"),
+        "controls": (0, "with controls 1, not 0"),
+        "landmarks": ((), r'with landmarks \["random:1"\], not \[\]'),
+        "data": ("fashion-mnist-mini", "with data "),
+        "recipe": (RECIPES["paper"], "with recipe.name "),
     }
     for name, (value, message) in other.items():
         request = replace(ConfirmRequest(resume=True, device="cpu"), **{name: value})

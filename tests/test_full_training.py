@@ -161,21 +161,21 @@ def test_a_finished_training_is_not_overwritten_and_resumes_to_itself(
     folder: Path, tmp_path: Path
 ) -> None:
     report = train(folder, tmp_path)
-    with pytest.raises(ValueError, match="holds a finished training: take another directory"):
+    with pytest.raises(ValueError, match="holds a finished training: --out names another"):
         train(folder, tmp_path)
     told: list[Progress] = []
     assert train(folder, tmp_path, resume=True, on_progress=told.append) == report
     assert told == []
-    with pytest.raises(ValueError, match="holds a training with another epochs: 3, not 4"):
+    with pytest.raises(ValueError, match="holds a training with epochs 3, not 4"):
         train(folder, tmp_path, resume=True, settings=settings_of(folder, epochs=4))
 
 
 def test_an_unfinished_training_is_resumed_or_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(folder, tmp_path, on_progress=_InterruptedAfter(1))
-    with pytest.raises(ValueError, match="holds an unfinished training: resume it or"):
+    with pytest.raises(ValueError, match="holds an unfinished training: go on with --resume"):
         train(folder, tmp_path)
-    with pytest.raises(ValueError, match="holds a training with another seed: 0, not 1"):
+    with pytest.raises(ValueError, match="holds a training with seed 0, not 1"):
         train(folder, tmp_path, resume=True, settings=settings_of(folder, seed=1))
     (tmp_path / "checkpoint.pt").write_bytes(b"PK not a checkpoint")
     with pytest.raises(ValueError, match=r"checkpoint.pt: is no checkpoint: .*; remove it"):

@@ -175,7 +175,7 @@ def test_two_processes_killed_go_on_bit_for_bit(place: Path) -> None:
     refused = start(place, words(place, "batch", "parts", "--resume"), 1)
     _, err = refused.communicate(timeout=550)
     assert refused.returncode == 2
-    assert "another processes: 2, not None" in err
+    assert "with processes 2, not None" in err
 
 
 # Without processes: the seam by itself

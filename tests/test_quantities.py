@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from nas.quantities import (
     format_count,
     format_milliseconds,
+    format_number_of,
     format_seconds,
     nearest,
     parse_milliseconds,
@@ -153,3 +154,8 @@ def test_milliseconds_are_shown_with_three_digits() -> None:
     values = [0.09541, 3.214, 48.37, 999.4, 1240.0, float("nan")]
     shown = ["0.0954 ms", "3.21 ms", "48.4 ms", "999 ms", "1,240 ms", "-"]
     assert [format_milliseconds(value) for value in values] == shown
+
+
+def test_format_number_of() -> None:
+    found = [format_number_of(number, "seed") for number in (0, 1, 2, 2000)]
+    assert found == ["0 seeds", "1 seed", "2 seeds", "2,000 seeds"]

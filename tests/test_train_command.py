@@ -13,9 +13,11 @@ import pytest
 from command_line import make_images, make_run, nas
 from small_training import small_architecture
 
+from nas.cli.train import _ProgressLine
 from nas.training.full import TrainingReport
 from nas.training.model_card import model_card, write_model_card
 from nas.training.result_files import TRAINING
+from nas.training.telling import Progress
 
 
 @pytest.fixture
@@ -56,6 +58,55 @@ def test_a_recipe_file_is_used_and_all_is_written(place: Path) -> None:
         "weights.safetensors",
     }
     assert "epoch 2/2" in result.err
+
+
+def test_resuming_what_was_never_begun_is_said(place: Path) -> None:
+    words = (*WORDS, "--epochs", 1, "--out", "out", "--resume")
+    first = nas(*words)
+    assert first.code == 0, first.err
+    assert "note: out holds no training to go on with: this one begins anew\n" in first.err
+    again = nas(*words)
+    assert again.code == 0, again.err
+    assert "note: " not in again.err
+    assert again.out == first.out
+    assert "trained " in first.out
+    assert "1 epoch of 72 images" in first.out
+
+
+def test_after_an_interrupt_it_says_how_to_go_on(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_in = 1
+
+    def show(_line: _ProgressLine, progress: Progress) -> None:
+        if progress.epoch == stop_in:
+            raise KeyboardInterrupt
+
+    words = (*WORDS, "--epochs", 2, "--out", "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(_ProgressLine, "show", show)
+        result = nas(*words)
+        assert (result.code, result.err) == (130, "stopped\n")  # nothing is kept yet
+        assert not (place / "out").exists()
+        stop_in = 2
+        result = nas(*words)
+    assert result.code == 130
+    assert result.err == "out keeps the last whole epoch; --resume goes on from there\nstopped\n"
+    assert nas(*words, "--resume").code == 0
+
+
+def test_long_epochs_tell_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with _ProgressLine("net", every=0.0) as line:
+        line.show(Progress(1, 3, 5, 100, None, 100.0, 60.0))
+        line.show(Progress(1, 3, 100, 100, 2.5, 100.0, 30.0))
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "net: epoch 1/3, step 5 of 100, 100 images/s, about 1m 00s left"
+    assert told[1] == "net: epoch 1/3, loss 2.5000, 100 images/s, about 30s left"
+    with _ProgressLine("net", every=1e6) as line:
+        line.show(Progress(1, 3, 5, 100, None, 100.0, 60.0))
+        line.show(Progress(3, 3, 100, 100, 2.5, 100.0, 0.0))
+    # Nothing within an epoch before its time, nothing of what is left after the last.
+    assert capsys.readouterr().err == "net: epoch 3/3, loss 2.5000, 100 images/s\n"
 
 
 def test_the_card_says_what_was_recorded(place: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from nas.cli.options import flag
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -17,11 +19,17 @@ def _print_version(wanted: bool) -> None:
 
 def _describe(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; works anywhere.")
+        bool, flag("--debug", help="Show the traceback of an error; works anywhere.")
     ] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Show the version.",
+            metavar="",
+            callback=_print_version,
+            is_eager=True,
+        ),
     ] = False,
 ) -> None:
     """Neural architecture search over Inception cells.

@@ -31,6 +31,10 @@ USER_ERRNOS = frozenset(
 """What the user's own paths and disks cause; other errors of the system are failures."""
 
 
+LONGEST_LINE = 1_000
+"""Letters of an error's line: what is longer is shown without its middle."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
@@ -91,7 +95,11 @@ def _line(error: Exception) -> str:
         text = str(error) or type(error).__name__
     else:
         text = f"{type(error).__name__}: {error} (--debug shows where)"
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    if len(text) > LONGEST_LINE:
+        # What was typed may be of any length; the rule stands at the end of most messages.
+        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 2 :]}"
+    return text
 
 
 def _usage_text(error: Exception) -> str:

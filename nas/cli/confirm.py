@@ -197,7 +197,7 @@ def _plan_data(plan: ConfirmPlan) -> dict[str, Any]:
 def _print_plan(plan: ConfirmPlan) -> None:
     from nas.cli.console import print_facts, print_table, print_text
     from nas.cli.show_confirmation import network_words
-    from nas.quantities import format_seconds
+    from nas.quantities import format_number_of, format_seconds
 
     rows = [
         (
@@ -213,11 +213,12 @@ def _print_plan(plan: ConfirmPlan) -> None:
     done = f", {plan.trainings_done} of them done" if plan.trainings_done else ""
     print_facts(
         {
-            "trainings": f"{plan.trainings}: {len(plan.networks)} networks, {plan.seeds} seeds"
-            f"{done}",
-            "each": f"{plan.epochs} epochs of {plan.images:,} images of {plan.data}, recipe "
-            f"{plan.recipe}, {plan.precision}; judged on {plan.validation_images:,} others",
-            "device": f"{plan.device}, {plan.workers} workers",
+            "trainings": f"{plan.trainings}: {format_number_of(len(plan.networks), 'network')}, "
+            f"{format_number_of(plan.seeds, 'seed')}{done}",
+            "each": f"{format_number_of(plan.epochs, 'epoch')} of {plan.images:,} images of "
+            f"{plan.data}, recipe {plan.recipe}, {plan.precision}; judged on "
+            f"{plan.validation_images:,} others",
+            "device": f"{plan.device}, {format_number_of(plan.workers, 'worker')}",
             "time": f"about {format_seconds(plan.seconds)}",
         }
     )

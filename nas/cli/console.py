@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def stdout() -> Console:
-    """A console on stdout as it is now."""
+NARROWEST = 10
+"""Letters that a column of text is left where a terminal has too little room for a table."""
+
+
+def stdout(least: int = 0) -> Console:
+    """A console on stdout as it is now, of at least so many columns."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=False, emoji=False)
+    console = Console(highlight=False, soft_wrap=False, emoji=False)
+    if console.width < least:
+        return Console(highlight=False, soft_wrap=False, emoji=False, width=least)
+    return console
 
 
 def note(text: str) -> None:
@@ -55,9 +62,24 @@ def print_table(
 ) -> None:
     """A table; a header that starts with ``>`` stands over a right-aligned column of numbers.
 
-    Numbers and the ``unbroken`` columns keep to one line where others fold.
+    Numbers and the ``unbroken`` columns keep to one line where others fold. They are never cut:
+    half a number is a wrong one. Where they do not fit the lines are longer than the terminal.
     """
-    stdout().print(make_table(headers, rows, title=title, unbroken=unbroken))
+    kept = [tuple(row) for row in rows]
+    table = make_table(headers, kept, title=title, unbroken=unbroken)
+    stdout(_needed(headers, kept, unbroken)).print(table)
+
+
+def _needed(headers: Sequence[str], rows: Sequence[Sequence[str]], unbroken: Sequence[str]) -> int:
+    """The columns of a terminal below which rich would cut what may not fold."""
+    from rich.cells import cell_len
+
+    widths = []
+    for header, *cells in zip(headers, *rows, strict=True):
+        width = max(cell_len(text) for text in (header.removeprefix(">"), *cells))
+        is_whole = header.startswith(">") or header in unbroken
+        widths.append(width if is_whole else min(width, NARROWEST))
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def make_table(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.options import ArchitectureArgument, Device, Json, add_command, flag, whole
+from nas.cli.options import Device, Json, add_command, flag, whole
 
 if TYPE_CHECKING:
     from nas.architecture import Architecture, Shape
+    from nas.cli.inputs import NamedArchitecture
     from nas.cost import Cost, LayerCost
+
+SUBJECTS = "a run, an architecture's JSON file or a preset"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,18 +30,32 @@ def register(app: typer.Typer) -> None:
     )
 
 
-def show_cost(
-    architecture: ArchitectureArgument,
+def show_cost(  # noqa: PLR0913 - one parameter an option
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|FILE|PRESET",
+            help="A run (its name in ./results, or its directory; see --pick), an architecture's "
+            "JSON file, or a preset's name.",
+        ),
+    ],
+    *,
     image: Annotated[
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="224, or channels x height x width such as 1x28x28. A preset has its own.",
+            help="224, or channels x height x width such as 1x28x28. A preset or run has its own.",
         ),
     ] = None,
     classes: Annotated[
         int | None,
         whole(1, help="Default: 1000 for images from 128 pixels on, 10 below."),
+    ] = None,
+    pick: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PICK", help="Of a run: knee (default), best, cheapest, trial:N or macs<=50M."
+        ),
     ] = None,
     auxiliary: Annotated[
         bool, flag("--auxiliary", help="Count the auxiliary heads (training only) too.")
@@ -56,14 +74,17 @@ def show_cost(
     the network is also built and timed, on --device.
     """
     from nas.cli.console import print_json, print_table
-    from nas.cli.inputs import default_classes, parse_image, read_architecture
+    from nas.cli.inputs import default_classes, parse_image
     from nas.cost import count_cost
+    from nas.presets import PRESETS
 
-    named = read_architecture(architecture)
-    shape = parse_image(image) if image is not None else named.image
+    named = _find(what, pick)
+    channels = 3 if named.image is None else named.image.channels
+    shape = parse_image(image, channels) if image is not None else named.image
     if shape is None:
-        raise ValueError(f"--image is needed to count {architecture}: for example --image 3x32x32")
-    known = named.classes if shape == named.image else None
+        raise ValueError(f"--image is needed to count {what}: for example --image 3x32x32")
+    # A preset stands for an architecture; what was searched or trained has classes of its own.
+    known = named.classes if shape == named.image or what not in PRESETS else None
     num_classes = classes or known or default_classes(shape)
     if device != "cpu" and not latency:
         raise ValueError("--device is for --latency: counts are the same everywhere")
@@ -81,6 +102,20 @@ def show_cost(
     _print_totals(cost)
     if measured is not None:
         _print_latency(measured)
+
+
+def _find(what: str, pick: str | None) -> NamedArchitecture:
+    """A run's trial with the target that the run counted for, or what a file or preset says."""
+    from nas.cli.inputs import NamedArchitecture, find_run, read_architecture, trial_of_run
+    from nas.presets import PRESETS
+
+    if pick is None and (what in PRESETS or Path(what).is_file()):
+        return read_architecture(what, SUBJECTS)  # without loading what reads runs
+    run = find_run(what, wanted_by=None if pick is None else "--pick")
+    if run is None:
+        return read_architecture(what, SUBJECTS)
+    picked = trial_of_run(run, pick)
+    return NamedArchitecture(picked.name, picked.architecture, picked.image, picked.classes)
 
 
 def _rows(costs: Iterable[LayerCost], layers: bool) -> list[tuple[str, ...]]:

@@ -27,7 +27,7 @@ def dashboard(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN ...]",
+            metavar="RUN",
             help="Runs by their names in ./results, their directories, or storage URLs with "
             "#STUDY. Default: all runs in the results directory, and those still to come.",
             show_default=False,

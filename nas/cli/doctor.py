@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
 def examine(as_json: Json = False) -> None:
     """Show what this machine has and what a search here would use."""
     from nas.cli.console import print_facts, print_json, print_table, print_text
+    from nas.quantities import format_number_of
 
     found = examine_machine()
     if as_json:
@@ -45,7 +46,8 @@ def examine(as_json: Json = False) -> None:
     print_facts(
         {
             "python": f"{found['python']} on {found['platform']}",
-            "processor": f"{found['cores']} usable cores, {found['threads']} threads for torch",
+            "processor": f"{format_number_of(found['cores'], 'usable core')}, "
+            f"{format_number_of(found['threads'], 'thread')} for torch",
             "memory": f"{found['memory_bytes'] / 2**30:,.1f} GiB",
             "bfloat16": "on the processor: "
             + ("in hardware" if found["bfloat16_in_hardware"] else "emulated"),

@@ -152,6 +152,10 @@ def export(  # noqa: PLR0913 - one parameter an option
     from nas.export.bundle import check_target
     from nas.export.timing import SECONDS
 
+    if device != "auto" and not proxy:
+        raise ValueError("--device is for --proxy, which trains again: nothing else here does")
+    if name is not None and not name.strip():
+        raise ValueError("--name must hold a letter or more: it stands in every file")
     if proxy and weights is not None:
         raise ValueError("--proxy and --weights are two kinds of weights: give one of them")
     if device != "auto" and not proxy:
@@ -392,6 +396,7 @@ def _print_proofs(result: Export) -> None:
 
 def _print_latencies(result: Export) -> None:
     from nas.cli.console import print_table
+    from nas.quantities import format_number_of
 
     found = result.latencies
     if found is None:
@@ -406,7 +411,8 @@ def _print_latencies(result: Export) -> None:
         ]
         for row in found.rows
     ]
-    title = f"Latency in turns, {found.threads} threads of {found.processor}"
+    threads = format_number_of(found.threads, "thread")
+    title = f"Latency in turns, {threads} of {found.processor}"
     heads = ["format", ">batch", ">median ms", ">quartiles", ">times as fast"]
     print_table(heads, rows, title=title, unbroken=("format",))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,12 +186,15 @@ def find_recipe(text: str) -> Recipe:
         ValueError: there is none, or the file is no recipe.
         OSError: the file cannot be read.
     """
-    from nas.task import read_recipe, recipe_named
+    from nas.quantities import unknown_name
+    from nas.task import RECIPES, read_recipe
 
     path = Path(text)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if text in RECIPES:
+        return RECIPES[text]
+    if path.suffix in (".yaml", ".yml") or os.sep in text or path.is_file():
         return read_recipe(path)
-    return recipe_named(text, "--recipe")
+    raise ValueError(f"{unknown_name('--recipe', text, RECIPES)}, or a YAML file (*.yaml)")
 
 
 def read_architecture_file(path: Path) -> Architecture:

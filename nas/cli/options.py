@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import wraps
 from inspect import cleandoc
 from typing import Annotated, Any
 
@@ -20,7 +22,23 @@ def add_command(
     """Register a command; its docstring is the help, with the lines of a paragraph joined."""
     paragraphs = cleandoc(function.__doc__ or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    app.command(name, help=text, short_help=short, epilog=f"Example: {example}")(function)
+    app.command(name, help=text, short_help=short, epilog=f"Example: {example}")(
+        _interruptible(function)
+    )
+
+
+def _interruptible(function: Callable[..., None]) -> Callable[..., None]:
+    """The command, which says that it was stopped: Typer would end it without a word."""
+
+    @wraps(function)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return run
 
 
 def whole(
@@ -91,8 +109,4 @@ RunArgument = Annotated[
         help="A run's name in ./results, its directory, or a storage URL with #STUDY.",
         show_default=False,
     ),
-]
-ArchitectureArgument = Annotated[
-    str,
-    typer.Argument(metavar="PRESET|FILE", help="A preset's name, or an architecture's JSON file."),
 ]

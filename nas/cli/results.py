@@ -141,7 +141,7 @@ def _as_data(run: RunSummary) -> dict[str, Any]:
 def write(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="One run, or several to compare."),
+        typer.Argument(metavar="RUN", help="One run, or several to compare."),
     ],
     out: Annotated[
         Path | None,

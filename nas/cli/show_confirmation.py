@@ -93,13 +93,14 @@ def print_confirmation(data: dict[str, Any], *, with_next: bool = False) -> None
     """The table, what it rests on, and the verdict."""
     from nas.analysis.shell import command
     from nas.cli.console import print_commands, print_table, print_text, stdout
+    from nas.quantities import format_number_of
 
     wide = stdout().width >= WIDE
     headers, rows = _table(data, wide)
     title = (
-        f"Confirmed: {len(data['networks'])} networks, {data['epochs']} "
-        f"epoch{'' if data['epochs'] == 1 else 's'} of {data['data']}, "
-        f"{data['seeds']} seed{'' if data['seeds'] == 1 else 's'}; errors in %"
+        f"Confirmed: {format_number_of(len(data['networks']), 'network')}, "
+        f"{format_number_of(data['epochs'], 'epoch')} of {data['data']}, "
+        f"{format_number_of(data['seeds'], 'seed')}; errors in %"
     )
     short = max(len(row[1]) for row in rows) <= LONGEST
     print_table(headers, rows, title=title, unbroken=("network", *(["as"] if short else [])))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -56,7 +60,7 @@ def train(  # noqa: PLR0913 - one parameter an option
         Path | None,
         typer.Option(metavar="DIR", help="Default: RUN/PICK, or results/trained/NAME."),
     ] = None,
-    epochs: Annotated[int, whole(1, help="Passes over the data.")] = 10,
+    epochs: Annotated[int, whole(1, 10_000, help="Passes over the data.")] = 10,
     recipe: Annotated[
         str,
         typer.Option(metavar="NAME|FILE", help="default, paper, cifar, or a YAML file (*.yaml)."),
@@ -74,13 +78,14 @@ def train(  # noqa: PLR0913 - one parameter an option
         int | None,
         whole(
             1,
+            1024,
             help="Resize the images. Default: a run's target, else their own size.",
             metavar="PIXELS",
         ),
     ] = None,
     classes: Annotated[
         int | None,
-        whole(2, help="Of the classifier. Default: a run's target, else the data's."),
+        whole(2, 1_000_000, help="Of the classifier. Default: a run's target, else the data's."),
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="NAME", help="auto, float32 or bfloat16.")
@@ -118,6 +123,7 @@ def train(  # noqa: PLR0913 - one parameter an option
     from nas.training.full import FullSettings, train_architecture
     from nas.training.processes import launched_processes
 
+    count = _checked_threads(threads)
     subject = _find(what, pick, data, out)
     settings = FullSettings(
         data=subject.data,
@@ -130,11 +136,16 @@ def train(  # noqa: PLR0913 - one parameter an option
         validation_images=validation or 0,
     )
     chosen = resolve_device(device)
-    count = _checked_threads(threads)
     with training(note), launched_processes(chosen) as processes:
         if chosen != "cpu" and processes.count > 1:
             chosen = f"cuda:{processes.local_rank}"
-        with _ProgressLine(subject.name, is_silent=not processes.is_first) as line:
+        if resume and processes.is_first and not _is_begun(subject.folder):
+            note(f"note: {subject.folder} holds no training to go on with: this one begins anew")
+        is_silent = not processes.is_first
+        with (
+            _told_how_to_go_on(subject.folder, is_silent=is_silent),
+            _ProgressLine(subject.name, is_silent=is_silent) as line,
+        ):
             report = train_architecture(
                 subject.architecture,
                 settings,
@@ -151,12 +162,35 @@ def train(  # noqa: PLR0913 - one parameter an option
             _report(report, subject.folder, as_json=as_json)
 
 
+MOST_THREADS = 1024
+
+
 def _checked_threads(text: str | None) -> Any:
     if text is None or text == "auto":
         return text
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"--threads must be auto or an integer from 1, not {text!r}")
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= MOST_THREADS:
+        rule = f"auto or an integer from 1 to {MOST_THREADS:,}"
+        raise ValueError(f"--threads must be {rule}, not {text!r}")
     return int(text)
+
+
+@contextmanager
+def _told_how_to_go_on(folder: Path, *, is_silent: bool) -> Iterator[None]:
+    """After Ctrl-C a line on what is kept, where something is."""
+    from nas.cli.console import note
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not is_silent and _is_begun(folder):
+            note(f"{folder} keeps the last whole epoch; --resume goes on from there")
+        raise
+
+
+def _is_begun(folder: Path) -> bool:
+    from nas.training.result_files import CHECKPOINT, TRAINING
+
+    return any((folder / name).is_file() for name in (CHECKPOINT, TRAINING))
 
 
 class _Subject(NamedTuple):
@@ -199,11 +233,15 @@ def _find(what: str, pick: str | None, data: str | None, out: Path | None) -> _S
 
 
 class _ProgressLine:
-    """The training as it goes: one line in place on a terminal, a line an epoch elsewhere."""
+    """The training as it goes: one line in place on a terminal.
 
-    def __init__(self, name: str, *, is_silent: bool = False) -> None:
+    Elsewhere a line an epoch, and within long epochs one in so many seconds.
+    """
+
+    def __init__(self, name: str, *, is_silent: bool = False, every: float = 15.0) -> None:
         from rich.console import Console
 
+        self._every, self._shown = every, time.monotonic()
         self._name, self._console = name, Console(stderr=True, highlight=False, quiet=is_silent)
         self._status = self._console.status(f"{name}: starting")
         self._epoch = 0
@@ -223,15 +261,20 @@ class _ProgressLine:
         loss = "" if progress.train_loss is None else f", loss {progress.train_loss:.4f}"
         if progress.validation_accuracy is not None:
             loss += f", validation {100 * progress.validation_accuracy:.2f} %"
+        is_whole = progress.step == progress.steps
+        where = "" if is_whole else f", step {progress.step:,} of {progress.steps:,}"
         line = (
-            f"{self._name}: epoch {progress.epoch}/{progress.epochs}{loss}, "
-            f"{progress.images_per_second:,.0f} images/s, "
-            f"about {format_seconds(progress.seconds_left)} left"
+            f"{self._name}: epoch {progress.epoch}/{progress.epochs}{where}{loss}, "
+            f"{progress.images_per_second:,.0f} images/s"
         )
+        if not is_whole or progress.epoch < progress.epochs:
+            line += f", about {format_seconds(progress.seconds_left)} left"
         if self._console.is_terminal:
             self._status.update(line)
-        elif progress.step == progress.steps:
-            self._console.print(line, soft_wrap=True)
+            return
+        if is_whole or time.monotonic() - self._shown >= self._every:
+            self._shown = time.monotonic()
+            self._console.print(line, soft_wrap=True, markup=False)
 
 
 def _report(report: TrainingReport, folder: Path, *, as_json: bool) -> None:
@@ -239,7 +282,7 @@ def _report(report: TrainingReport, folder: Path, *, as_json: bool) -> None:
 
     from nas.analysis.shell import command
     from nas.cli.console import print_commands, print_facts, print_json
-    from nas.quantities import format_seconds
+    from nas.quantities import format_number_of, format_seconds
 
     if as_json:
         print_json({**asdict(report), "files": str(folder)})
@@ -250,7 +293,7 @@ def _report(report: TrainingReport, folder: Path, *, as_json: bool) -> None:
         f"{report.num_measured:,} images of {report.data} (95 %: {low:.2f} to {high:.2f}), "
         f"loss {report.loss:.4f}",
         "weights": _weights(report),
-        "trained": f"{report.epochs} epochs of {report.num_train:,} images in "
+        "trained": f"{format_number_of(report.epochs, 'epoch')} of {report.num_train:,} images in "
         f"{format_seconds(report.seconds)}, {report.precision}, seed {report.seed}",
         "cost": f"{report.macs:,} MACs, {report.params:,} parameters",
         "files": str(folder),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from nas.confirm.prepare import Prepared
 from nas.confirm.progress import ConfirmDisplay, ConfirmProgress, Pace, RunningTraining
 from nas.confirm.work import NOT_BEGUN, Begun, Folders, begun_training, finished_results, folder_of
+from nas.quantities import format_number_of
 from nas.records import Ended, Outcome, Proposal
 from nas.records.confirmation import Confirmation, Finalist
 from nas.records.writing import RunWriter
@@ -227,7 +228,8 @@ class Confirming:
         if self._failed:
             message = f"{self._failed} of {self._total} trainings failed; --resume tries them again"
             return Ended("failures", message, self.seconds)
-        return Ended("trained", f"{self._total} trainings are done", self.seconds)
+        done = f"{format_number_of(self._total, 'training')} done"
+        return Ended("trained", done, self.seconds)
 
     def _give_up(self, ended: Ended) -> Ended:
         for number in self._running:

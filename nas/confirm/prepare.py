@@ -22,6 +22,7 @@ from nas.confirm.request import (
     ConfirmRequest,
 )
 from nas.latency import LatencyTable
+from nas.quantities import format_number_of
 from nas.records import Location, Run, RunSettings, driver_of
 from nas.records.confirmation import (
     Confirmation,
@@ -106,7 +107,9 @@ def _exists(recorded: Confirmation) -> str:
     epochs = Task.from_json(recorded.study.settings.task).proxy.epochs
     return (
         f"run {recorded.run.name!r} has a confirmation already ({recorded.study.state}: "
-        f"{len(settings.finalists)} networks, {settings.seeds} seeds, {epochs} epochs); go on "
+        f"{format_number_of(len(settings.finalists), 'network')}, "
+        f"{format_number_of(settings.seeds, 'seed')}, "
+        f"{format_number_of(epochs, 'epoch')}); go on "
         f"with --resume, or begin anew with --overwrite"
     )
 
@@ -279,7 +282,7 @@ def _differs(run: Run, name: str, old: Any, new: Any) -> str:
         path = next(key for key in {**old, **new} if old.get(key) != new.get(key))
         name, old, new = f"{name}.{path}", old.get(path), new.get(path)
     return (
-        f"run {run.name!r} has a confirmation with another {name}: {json.dumps(old)}, not "
+        f"run {run.name!r} has a confirmation with {name} {json.dumps(old)}, not "
         f"{json.dumps(new)}; leave it out to go on, or begin anew with --overwrite"
     )
 

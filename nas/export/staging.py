@@ -43,7 +43,7 @@ def appearing(target: Path) -> Iterator[Path]:
     mark = secrets.token_hex(4)
     staging = target.parent / f".{target.name}.{mark}.new"
     try:
-        staging.mkdir()
+        _make(staging, target)
         yield staging
         _keep(staging)
         _replace(target, staging, target.parent / f".{target.name}.{mark}.old")
@@ -63,6 +63,14 @@ def _keep(staging: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _make(staging: Path, target: Path) -> None:
+    """Create the directory; an error names the target, which is the path that the user knows."""
+    try:
+        staging.mkdir()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 def _replace(target: Path, staging: Path, aside: Path) -> None:

@@ -376,7 +376,7 @@ def _finished(files: ResultFiles, identity: dict[str, Any], resume: bool) -> Tra
     if content is None:
         return None
     if not resume:
-        raise ValueError(f"{files.folder} holds a finished training: take another directory")
+        raise ValueError(f"{files.folder} holds a finished training: --out names another directory")
     _check_same(files.folder, content.pop("identity", None), identity, content.get("precision"))
     # An interruption may have come between the last file and this.
     files.drop_checkpoint()
@@ -393,7 +393,8 @@ def _checkpoint(
         return None
     if not resume:
         raise ValueError(
-            f"{files.folder} holds an unfinished training: resume it or take another directory"
+            f"{files.folder} holds an unfinished training: go on with --resume, or --out names "
+            f"another directory"
         )
     _check_same(files.folder, saved.get("identity"), identity, saved.get("precision"))
     if "history" not in saved:
@@ -412,7 +413,8 @@ def _check_same(
         before, value = saved.get(name), wanted.get(name)
         if before != value:
             raise ValueError(
-                f"{folder} holds a training with another {name}: {before!r}, not {value!r}"
+                f"{folder} holds a training with {name} {before!r}, not {value!r}: leave that as "
+                f"it was to go on, or --out names another directory"
             )
 
 
