@@ -32,8 +32,11 @@ def find_programs() -> Path:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
-    """A fresh server; gives the URL of its database for SQLAlchemy."""
+def postgres_server(*, is_durable: bool = False) -> Iterator[str]:
+    """A fresh server; gives the URL of its database for SQLAlchemy.
+
+    It writes to the disk only where it has to be ``is_durable``: for measurements.
+    """
     pytest.importorskip("psycopg", reason="PostgreSQL needs a driver: install psycopg[binary]")
     programs = find_programs()
     user = {"user": "nobody"} if os.geteuid() == 0 else {}
@@ -54,7 +57,7 @@ def postgres_server() -> Iterator[str]:
             assert done.returncode == 0, log.read_text()
 
         run(programs / "initdb", "-D", data, "-U", "nas", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-k {directory} -c listen_addresses='' -c fsync=off"
+        options = f"-k {directory} -c listen_addresses='' -c fsync={'on' if is_durable else 'off'}"
         run(programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log", "-o", options, "start")
         try:
             yield f"postgresql+psycopg://nas@/postgres?host={quote(str(directory))}"

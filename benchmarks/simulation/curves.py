@@ -137,5 +137,3 @@ def scale_for(curves: Curves, halving: Halving | None, seconds: float) -> float:
     somewhat longer; the report says what they took.
     """
     return seconds / float(np.mean(list(_pilot(curves, halving))))
-
-

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from simulation.clock import NOTHING, Array
 from simulation.search import Simulated
 

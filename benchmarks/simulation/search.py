@@ -16,9 +16,6 @@ from typing import Any
 from unittest import mock
 
 from rich.console import Console
-from simulation.clock import Clock, Meter, PricedTime
-from simulation.curves import Curves, scale_for
-from simulation.workers import Log, SimulatedExecutor
 from sqlalchemy import event, func, inspect, select, table
 from sqlalchemy.engine import Engine, create_engine
 
@@ -29,8 +26,12 @@ from nas.search.display import PlainDisplay
 from nas.search.halving import Halving
 from nas.search.launch import run_search
 from nas.search.ledger import Ledger
+from nas.search.pareto_sampler import sampler
 from nas.search.proposals import Proposals
 from nas.search.samplers import Mirror
+from simulation.clock import Clock, Meter, PricedTime, Seconds
+from simulation.curves import Curves, scale_for
+from simulation.workers import Log, SimulatedExecutor
 
 NAME = "simulated"
 
@@ -44,16 +45,22 @@ PARTS = {
 }
 """What the driver's seconds are split into; judging counts costs and makes proxies."""
 
-FREE = "free"
-MEASURED = "measured"
+MEASURED, PROCESSOR, FREE = "measured", "processor", "free"
+
+TIMES: dict[str, Seconds] = {
+    MEASURED: time.perf_counter,
+    PROCESSOR: time.process_time,
+    FREE: lambda: 0.0,
+}
 
 
 @dataclass(frozen=True)
 class Setup:
     """One simulation. ``seconds`` is a trial's mean; ``limit_seconds`` ends it on the clock.
 
-    ``driver`` is ``measured``, ``free`` (the driver takes no time) or prices in seconds a call of
-    a part.
+    ``driver`` is ``measured`` (seconds of the clock on the wall), ``processor`` (those of the
+    driver's processor, waiting for the storage left out), ``free`` (it takes no time) or prices in
+    seconds a call of a part. Without ``batches`` the sampler fits as often as for one worker.
     """
 
     workers: int
@@ -65,6 +72,7 @@ class Setup:
     seed: int = 0
     storage: str | None = None
     driver: str | Mapping[str, float] = MEASURED
+    batches: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,7 @@ def simulate(curves: Curves, setup: Setup, directory: Path | None = None) -> Sim
         with tempfile.TemporaryDirectory() as made:
             return simulate(curves, setup, Path(made))
     prices = PricedTime(setup.driver) if isinstance(setup.driver, Mapping) else None
-    driver_time = prices or (time.perf_counter if setup.driver == MEASURED else lambda: 0.0)
-    clock = Clock(driver_time)
+    clock = Clock(prices or TIMES[str(setup.driver)])
     meter = Meter(clock, prices)
     halving = Halving(curves.task.rungs) if setup.halving else None
     scale = scale_for(curves, halving, setup.seconds)
@@ -98,6 +105,7 @@ def simulate(curves: Curves, setup: Setup, directory: Path | None = None) -> Sim
         mock.patch.object(driver, "time", clock),
         mock.patch.object(ending, "time", clock),
         _counting(counted, meter),
+        _batches(setup.batches),
     ):
         executor = SimulatedExecutor(curves, scale, setup.workers, meter)
         run = run_search(
@@ -126,6 +134,16 @@ def simulate(curves: Curves, setup: Setup, directory: Path | None = None) -> Sim
         peak_bytes=peak * (1 if sys.platform == "darwin" else 1024),
         scale=scale,
     )
+
+
+@contextlib.contextmanager
+def _batches(are_made: bool) -> Iterator[None]:
+    """Proposals in batches where many trials run, or not."""
+    with contextlib.ExitStack() as stack:
+        if not are_made:
+            stack.enter_context(mock.patch.object(sampler, "RUNNING_SHARE", 10**9))
+            stack.enter_context(mock.patch.object(sampler, "MOST_SPREAD", 1))
+        yield
 
 
 @contextlib.contextmanager

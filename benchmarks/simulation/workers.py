@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
 
-from simulation.clock import NOTHING, Meter
-from simulation.curves import Curves
-
 from nas.evaluate import RungResult
 from nas.search.executor import Job, Report
+from simulation.clock import NOTHING, Meter
+from simulation.curves import Curves
 
 Cause = Literal["proposal", "decision"]
 

@@ -297,7 +297,11 @@ class ParetoSampler(BaseSampler):
         return chosen
 
     def _spread(
-        self, source: Source, objectives: Objectives, num_running: int, generator: np.random.Generator
+        self,
+        source: Source,
+        objectives: Objectives,
+        num_running: int,
+        generator: np.random.Generator,
     ) -> list[tuple[Form, Rows]]:
         """Points far from all others at places of the cost's range that are not yet taken.
 
@@ -342,9 +346,7 @@ class ParetoSampler(BaseSampler):
         return None
 
 
-def _around(
-    pool: Pool, objectives: Objectives, count: int
-) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _around(pool: Pool, objectives: Objectives, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The points of a pool near a place of the cost's range; each next count fills a gap."""
     if not objectives.known:
         return np.arange(len(pool))
