@@ -33,7 +33,8 @@ With the MACs' share the deviation over the mean is that of the table of ``tiny`
 compares the two.
 """
 
-PILOT = 600
+PILOT = 400
+"""Trials of which the mean duration is taken before a simulation."""
 
 
 class Curves(Protocol):
@@ -57,12 +58,12 @@ class Curves(Protocol):
 class TableCurves:
     """The trainings of a complete table (benchmarks/complete_table.py)."""
 
-    def __init__(self, table: Table, scale: float = 1.0) -> None:
+    def __init__(self, table: Table) -> None:
         self.space, self.task = table.space, Task.from_json(json.dumps(table.about["task"]))
-        self._table, self.scale = table, scale
+        self._table = table
 
     def training(self, architecture: Architecture) -> list[RungResult]:
-        """The measured rungs, their seconds scaled."""
+        """The measured rungs."""
         row = self._table.row_by_fingerprint[architecture.fingerprint]
         curves = self._table.curves[0]
         return [
@@ -71,7 +72,7 @@ class TableCurves:
                 train_loss=float(curves.train_loss_sum[row, place]) / epoch,
                 validation_loss=float(curves.validation_loss[row, place]),
                 error=float(curves.error[row, place]),
-                train_seconds=self.scale * float(curves.seconds[row, place]),
+                train_seconds=float(curves.seconds[row, place]),
                 images_seen=epoch * (self.task.proxy.images or 0),
             )
             for place, epoch in enumerate(self._table.rungs)
@@ -81,10 +82,9 @@ class TableCurves:
 class MadeCurves:
     """Trainings made up from costs."""
 
-    def __init__(self, space: str = "googlenet_small", scale: float = 1.0) -> None:
+    def __init__(self, space: str = "googlenet_small") -> None:
         self.space = SearchSpace.load(space)
         self.task = create_task(describe_data("fashion-mnist-mini"))
-        self.scale = scale
 
     def training(self, architecture: Architecture) -> list[RungResult]:
         """The rungs that follow from the costs and the fingerprint."""
@@ -94,7 +94,7 @@ class MadeCurves:
         luck, pace = random.normal(0, 0.12), math.exp(random.normal(0, SPREAD))
         last = min(0.05 + 0.2 * (macs / 5e6) ** -0.25 * math.exp(luck), 0.85)
         rungs = self.task.rungs
-        seconds = self.scale * (0.5 + (macs / 2e7) ** 0.3) * pace
+        seconds = (0.5 + (macs / 2e7) ** 0.3) * pace
         behind = 0.35 * math.exp(random.normal(0, 0.2))
         results = []
         for place, epoch in enumerate(rungs):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Literal
 
@@ -73,7 +73,10 @@ class SimulatedExecutor:
             now = self._clock.monotonic()
             self.log.submitted.append(now)
             self.log.idle.append(Idle("proposal", self._free.popleft(), now))
-            rungs = deque(self._curves.training(job.architecture))
+            rungs = deque(
+                replace(one, train_seconds=self._scale * one.train_seconds)
+                for one in self._curves.training(job.architecture)
+            )
             assert all(math.isfinite(one.error) for one in rungs), "no simulated training fails"
             self._running[job.number] = _Running(job, rungs, now)
             self._reports.append(Report(job.number, "started"))
@@ -131,7 +134,7 @@ class SimulatedExecutor:
     def _train(self, number: int, now: float) -> None:
         running = self._running[number]
         running.begin = now
-        lasts = self._scale * (running.rungs[0].train_seconds - running.passed)
+        lasts = running.rungs[0].train_seconds - running.passed
         heapq.heappush(self._events, (now + lasts, next(self._order), number))
 
     def _reach(self, number: int, moment: float) -> None:
