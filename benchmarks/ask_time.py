@@ -1,16 +1,19 @@
 """How long the learning sampler takes for a proposal, in the product's own space and study.
 
     python benchmarks/ask_time.py [--trials 100 1000 10000] [--asks 40] [--space googlenet_small]
+        [--running 0 100 1000]
 
 A search's mirror is filled with so many finished trials: networks drawn at random from the space,
 their exact costs, and a made-up error that falls with the logarithm of the MACs. Then proposals
-are asked for one by one, each finished before the next. Processor milliseconds of the one thread;
-more trials share a fit, so the mean is what a search pays and the largest what a worker may wait.
+are asked for one by one, each finished before the next; with ``--running`` beside so many others
+that run. Processor milliseconds of the one thread; more trials share a fit, so the mean is what a
+search pays and the largest what a worker may wait.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -33,24 +36,25 @@ from nas.task import create_task
 
 
 def measure(
-    sampler: str, space: SearchSpace, judge: Judge, trials: int, asks: int
+    sampler: str, space: SearchSpace, judge: Judge, trials: int, asks: int, running: int = 0
 ) -> dict[str, Any]:
     """Fill a mirror and ask: the processor milliseconds of each ask."""
     known = KnownSpace(space, judge)
     mirror = Mirror(space, ("error", "macs"), sampler, 0, chance=0.9, constrained=True, known=known)
     random = np.random.default_rng(0)
     number = 0
-    while number < trials:
+    while number < trials + running:
         architecture = space.random(random)
         costs = judge.count(architecture)
         if not isinstance(costs, Refusal):
             handle = mirror.add(space.encode(architecture))
-            mirror.learn(handle, _error(costs["macs"], random), costs)
+            if number < trials:
+                mirror.learn(handle, _error(costs["macs"], random), costs)
             number += 1
     spent = []
     for place in range(asks):
         start = time.process_time()
-        handle, values = mirror.ask(trials + place, 0, trials + place)
+        handle, values = mirror.ask(number + place, 0, number + place)
         spent.append(1000 * (time.process_time() - start))
         found = judge.count(space.decode(values))
         if isinstance(found, Refusal):
@@ -61,6 +65,7 @@ def measure(
     return {
         "sampler": sampler,
         "trials": trials,
+        "running": running,
         "asks": asks,
         "first_ms": round(spent[0], 1),
         "median_ms": round(float(np.median(ordered[1:])), 1),
@@ -79,6 +84,7 @@ def parse_arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--samplers", nargs="+", default=["pareto"], choices=SAMPLERS)
     add("--trials", nargs="+", type=int, default=[100, 1_000, 10_000])
     add("--asks", type=int, default=40)
+    add("--running", nargs="+", type=int, default=[0], help="trials that run beside")
     add("--space", default="googlenet_small")
     add("--out", type=Path, help="append the rows to this file of JSON lines")
     return parser.parse_args(words)
@@ -99,8 +105,8 @@ def main(words: Sequence[str] | None = None) -> None:
     }
     print(json.dumps(about))
     for sampler in given.samplers:
-        for trials in given.trials:
-            row = measure(sampler, space, judge, trials, given.asks)
+        for trials, running in itertools.product(given.trials, given.running):
+            row = measure(sampler, space, judge, trials, given.asks, running)
             print(json.dumps(row), flush=True)
             if given.out:
                 with given.out.open("a") as file:

@@ -33,9 +33,12 @@ def find_programs() -> Path:
 
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
-    """A fresh server; gives the URL of its database for SQLAlchemy."""
-    with stoppable_postgres_server() as server:
+def postgres_server(*, is_durable: bool = False) -> Iterator[str]:
+    """A fresh server; gives the URL of its database for SQLAlchemy.
+
+    It writes to the disk only where it has to be ``is_durable``: for measurements.
+    """
+    with stoppable_postgres_server(is_durable=is_durable) as server:
         yield server.url
 
 
@@ -48,7 +51,7 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def stoppable_postgres_server() -> Iterator[Server]:
+def stoppable_postgres_server(*, is_durable: bool = False) -> Iterator[Server]:
     """A fresh server that is running; it may be stopped, which cuts all connections."""
     pytest.importorskip("psycopg", reason="PostgreSQL needs a driver: install psycopg[binary]")
     programs = find_programs()
@@ -70,7 +73,7 @@ def stoppable_postgres_server() -> Iterator[Server]:
             assert done.returncode == 0, log.read_text()
 
         run(programs / "initdb", "-D", data, "-U", "nas", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-k {directory} -c listen_addresses='' -c fsync=off"
+        options = f"-k {directory} -c listen_addresses='' -c fsync={'on' if is_durable else 'off'}"
         control = (programs / "pg_ctl", "-D", data, "-w")
 
         def start() -> None:

@@ -548,3 +548,63 @@ def _misprediction(sampler: ParetoSampler) -> float:
     expected = model._expected(pool, model._predict(pool))[:, 0]
     true = [cell_error(form.values(row)) for _, row in pool.points]
     return float(np.abs(expected - np.array(true)).mean())
+
+
+def _with_running(num_running: int, asks: int = 12) -> tuple[ParetoSampler, list[Params]]:
+    """Proposals beside trials that run, after some that ended."""
+    sampler = ParetoSampler({1: cell_cost}, seed=0, pool_size=60)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+    study.sampler = RandomSampler(seed=0)
+    for _ in range(12):
+        trial = study.ask()
+        params = cell_params(trial)
+        study.tell(trial, [cell_error(params), cell_cost(params)])
+    for _ in range(num_running):
+        cell_params(study.ask())
+    study.sampler = sampler
+    return sampler, [cell_params(study.ask()) for _ in range(asks)]
+
+
+def test_beside_many_that_run_one_fit_gives_several_proposals() -> None:
+    alone, _ = _with_running(0, asks=6)
+    assert alone.num_fits == 6
+    beside, proposed = _with_running(50)
+    assert beside.num_fits == 2
+    assert len({tuple(one.items()) for one in proposed}) == 12
+
+
+def test_points_believed_at_once_count_as_those_believed_one_by_one() -> None:
+    forms = [Form(0, {f"e{i}": CategoricalDistribution(OPS) for i in range(6)})]
+    rows = forms[0].random(40, np.random.default_rng(0))
+    encoder = Encoder(forms)
+    points = [(forms[0], row) for row in rows]
+    known = encoder.encode(points[:15], np.zeros((15, 0)), 0)
+    process = Process(known, encoder.blocks, encoder.kinds)
+    process.condition(np.linspace(-1, 1, 15), np.zeros(15))
+    at_once, by_one = (
+        process.predict(encoder.encode(points[15:], np.zeros((25, 0)), 0)) for _ in range(2)
+    )
+    before = at_once.variance.copy()
+    at_once.believe_first(7)
+    for index in range(7):
+        by_one.believe(index)
+    np.testing.assert_allclose(at_once.variance, by_one.variance, rtol=1e-9)
+    assert (at_once.variance < before).all()
+    at_once.believe(20)
+    by_one.believe(20)
+    np.testing.assert_allclose(at_once.variance, by_one.variance, rtol=1e-9)
+
+
+def test_a_running_trial_that_gets_more_parameters_is_looked_up_again() -> None:
+    sampler = ParetoSampler({1: cell_cost}, seed=0)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=RandomSampler(seed=0))
+    trial = study.ask()
+    cell_params(trial)
+    study.tell(trial, [0.5, 1.0])
+    running = study.ask()
+    running.suggest_categorical("e0", OPS)
+    sampler._history.update(study.get_trials())
+    assert sampler._pending(study.get_trials(states=[TrialState.RUNNING])) == []
+    params = cell_params(running)
+    ((form, row),) = sampler._pending(study.get_trials(states=[TrialState.RUNNING]))
+    assert form.values(row) == params

@@ -16,11 +16,12 @@ import json
 import os
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy
-from optuna.distributions import distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
@@ -159,10 +160,15 @@ def _parameters(trial_id: int, trial: FrozenTrial) -> list[dict[str, Any]]:
             "trial_id": trial_id,
             "param_name": name,
             "param_value": trial.distributions[name].to_internal_repr(value),
-            "distribution_json": distribution_to_json(trial.distributions[name]),
+            "distribution_json": _text_of(trial.distributions[name]),
         }
         for name, value in trial.params.items()
     ]
+
+
+@lru_cache(maxsize=1024)
+def _text_of(distribution: BaseDistribution) -> str:
+    return distribution_to_json(distribution)
 
 
 def _rows_of(trial_id: int, trial: FrozenTrial) -> list[Any]:

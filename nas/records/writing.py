@@ -22,7 +22,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -38,6 +38,7 @@ from nas.records.stored import (
     cause,
 )
 from nas.records.tables import BUSY_SECONDS, directory_locked, open_storage
+from nas.records.templates import new_trial
 
 _OPTUNA_STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
@@ -108,13 +109,13 @@ class RunWriter:
         if outcome is not None:
             attributes["result"] = _outcome_data(outcome, elapsed_seconds)
             state, values = _OPTUNA_STATES[outcome.state], self._values(proposal.costs, outcome)
-        return create_trial(
-            state=state,
+        return new_trial(
+            state,
+            proposal.values,
+            self._distributions,
             values=values,
-            params=dict(proposal.values),
-            distributions=self._distributions,
             user_attrs=attributes,
-            system_attrs=dict(proposal.sampler_state),
+            system_attrs=proposal.sampler_state,
         )
 
     def set_curve(self, number: int, points: Sequence[Sequence[float | None]]) -> None:

@@ -41,9 +41,10 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from nas.quantities import unknown_name
+from nas.records.templates import new_trial
 from nas.records.writing import quiet_optuna
 from nas.search.evolution import EvolutionSampler
 from nas.search.pareto_sampler import ParetoSampler
@@ -172,9 +173,22 @@ class Mirror:
         with warnings.catch_warnings():
             # Of an exhausted space: the search ends by itself then.
             warnings.simplefilter("ignore", UserWarning)
+            values = self._propose(self._ours) if self._ours is not None else {}
+            if values:
+                return self._enter(values), values
             trial = self._study.ask(self._distributions)
         self._asked[trial.number] = trial
         return trial.number, dict(trial.params)
+
+    def _propose(self, ours: ParetoSampler) -> dict[str, Any]:
+        """All choices of a proposal; Optuna asks for one by one and copies the trial for each."""
+        number = len(self._study.get_trials(deepcopy=False))
+        trial = new_trial(TrialState.RUNNING, {}, {})
+        trial.number = number
+        ours.before_trial(self._study, trial)
+        space = ours.infer_relative_search_space(self._study, trial)
+        values = ours.sample_relative(self._study, trial, space)
+        return {name: values[name] for name in self._distributions} if values else {}
 
     @property
     def expected_share(self) -> float | None:
@@ -183,20 +197,21 @@ class Mirror:
 
     def add(self, values: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> int:
         """Enter a trial that the sampler did not propose now (a seed, a stored one); its handle."""
-        trial = create_trial(
-            state=TrialState.RUNNING,
-            params=dict(values),
-            distributions=self._distributions,
-            system_attrs=dict(state or {}),
-        )
-        storage = self._study._storage
-        trial_id = storage.create_new_trial(self._study._study_id, trial)
-        handle = storage.get_trial_number_from_id(trial_id)
-        self._asked[handle] = optuna.Trial(self._study, trial_id)
+        handle = self._enter(values, state)
         sampler = self._make_sampler(handle, 0, 0)
         if isinstance(sampler, BaseGASampler):
             # Without a generation NSGA would never take it as a parent.
-            sampler.get_trial_generation(self._study, storage.get_trial(trial_id))
+            trial = self._study.get_trials(deepcopy=False)[handle]
+            sampler.get_trial_generation(self._study, trial)
+        return handle
+
+    def _enter(self, values: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> int:
+        """Write a running trial with all its choices; its handle."""
+        storage = self._study._storage
+        trial = new_trial(TrialState.RUNNING, values, self._distributions, system_attrs=state)
+        trial_id = storage.create_new_trial(self._study._study_id, trial)
+        handle = storage.get_trial_number_from_id(trial_id)
+        self._asked[handle] = optuna.Trial(self._study, trial_id)
         return handle
 
     def state_of(self, handle: int) -> dict[str, Any]:
@@ -220,7 +235,7 @@ class Mirror:
         if self._ours is not None:
             trial.set_user_attr(CURVE, [list(point) for point in curve])
             if error is None and curve:
-                self._study.tell(self._asked.pop(handle).number, state=TrialState.PRUNED)
+                self._end(handle, TrialState.PRUNED)
                 return
         known = error
         if known is None:
@@ -244,7 +259,15 @@ class Mirror:
         """Forget a proposal that teaches nothing: a repeat, or one whose workers died."""
         # Ours would learn from a failed trial to keep away.
         state = TrialState.FAIL if self._ours is None else TrialState.PRUNED
-        self._study.tell(self._asked.pop(handle).number, state=state)
+        self._end(handle, state)
+
+    def _end(self, handle: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        trial = self._asked.pop(handle)
+        if self._ours is not None:
+            # To tell is to copy the trial deeply, for samplers that do something at its end.
+            self._study._storage.set_trial_state_values(trial._trial_id, state, values)
+        else:
+            self._study.tell(trial.number, values, state)
 
     def _make_ours(self, known: KnownSpace | None) -> ParetoSampler:
         assert known is not None, "our samplers are told of the space"
@@ -278,11 +301,10 @@ class Mirror:
     def _tell(
         self, handle: int, error: float, costs: Mapping[str, float], *, violation: float
     ) -> None:
-        trial = self._asked.pop(handle)
         if self._constrained and self._ours is None:
-            trial.set_constraint(VIOLATION, violation)
+            self._asked[handle].set_constraint(VIOLATION, violation)
         values = [error if name == "error" else decades(costs[name]) for name in self._objectives]
-        self._study.tell(trial.number, values)
+        self._end(handle, TrialState.COMPLETE, values)
 
     def _median_costs(self) -> dict[str, float]:
         names = [name for name in self._objectives if name != "error"]

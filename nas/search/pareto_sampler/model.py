@@ -24,6 +24,15 @@ ROUNDS = 3
 KEPT = 4
 """Between fits so many times a pool's points are kept: a prediction costs less than a new point."""
 
+POOLED = 4
+"""Points of a pool for each that is chosen from it at least."""
+
+MOST_PENDING = 2_000
+"""So many running trials, the youngest, shape what is chosen: the time grows with their cube."""
+
+MANY = 10
+"""From so many points that are taken for measured, those that are dominated are left out first."""
+
 FAILING = -1
 DECADES = 1.0
 """A positive known objective that spans more is measured by its logarithm."""
@@ -172,7 +181,7 @@ class Model:
                 gains = np.concatenate([gains, self._gains(more, self._predict(more))])
                 pool = pool.joined(more)
         self._keep(pool, gains, KEPT * pool_size)
-        best = np.argsort(-gains, kind="stable")[: max(100, 4 * number)]
+        best = np.argsort(-gains, kind="stable")[: max(100, POOLED * number)]
         self.expected_share = self._share_of(float(gains[best[0]]))
         return self._pick(pool.take(best), pending, number)
 
@@ -245,7 +254,11 @@ class Model:
         self, pool: Pool, predictions: Sequence[Prediction], believed: Matrix | None = None
     ) -> Matrix:
         """Expected gains; where none is above 0, the order in which they are least hopeless."""
-        front = self._front if believed is None else np.concatenate([self._front, believed])
+        front = self._front
+        if believed is not None:
+            front = np.concatenate([front, believed])
+            if len(believed) >= MANY:
+                front = front[nondominated(front)]
         costs = self._objectives.costs(pool.extra)
         for width in (1.0, 3.0, 10.0):
             samples = self._draws(costs, predictions, width)
@@ -302,24 +315,26 @@ class Model:
         self, pool: Pool, pending: Sequence[tuple[Form, Rows]], number: int
     ) -> list[tuple[Form, Rows]]:
         """One by one, each as if those before it, and those that run, had come out as expected."""
-        waiting = self._objectives.pool_of(pending)
+        waiting = self._objectives.pool_of(pending[-MOST_PENDING:])
         joined = waiting.joined(pool)
         predictions = self._predict(joined)
-        is_free = np.arange(len(joined)) >= len(waiting)
-        for index in range(len(waiting)):
-            for prediction in predictions:
-                prediction.believe(index)
-        expected = self._expected(joined, predictions)
+        believed = self._expected(joined, predictions)[: len(waiting)]
+        rest = np.arange(len(waiting), len(joined))
+        for prediction in predictions:
+            prediction.believe_first(len(waiting))
+        predictions = [prediction.take(rest) for prediction in predictions]
+        expected = self._expected(pool, predictions)
+        is_free = np.ones(len(pool), dtype=bool)
         picked: list[int] = []
         while len(picked) < number and is_free.any():
-            believed = expected[[*range(len(waiting)), *picked]]
-            gains = np.where(is_free, self._gains(joined, predictions, believed), -1.0)
+            as_if = np.concatenate([believed, expected[picked]])
+            gains = np.where(is_free, self._gains(pool, predictions, as_if), -1.0)
             index = int(gains.argmax())
             is_free[index] = False
             picked.append(index)
             for prediction in predictions:
                 prediction.believe(index)
-        return [joined.points[index] for index in picked]
+        return [pool.points[index] for index in picked]
 
 
 def _choose(values: Matrix, most: int, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -4,7 +4,8 @@ It learns the unknown objectives alone, with a Gaussian process, computes the ot
 the points of a large pool that are expected to add most to the hypervolume. The first trials fill
 the space, spread over the known cost. Parameter sets are not repeated while others are left; what
 runs counts as if it had come out as expected, so parallel workers get different points. The more
-trials there are, the more proposals come from one fit.
+trials there are, and the more of them run at once, the more proposals come from one fit: what one
+of a thousand running trials says changes little, and a fit takes as long as many proposals.
 
 Left out: stopping trials early (:mod:`nas.search.halving`).
 """
@@ -27,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.search.pareto_sampler.costs import Costs, Known, Space
 from nas.search.pareto_sampler.forms import Form, Rows
 from nas.search.pareto_sampler.history import History
-from nas.search.pareto_sampler.model import Model, Objectives
+from nas.search.pareto_sampler.model import POOLED, Model, Objectives
 from nas.search.pareto_sampler.pool import SMALL, Pool, Source
 
 BLIND = 4
@@ -36,6 +37,16 @@ BLIND = 4
 INDEPENDENT_SHARE = 0.1
 """With conditional parameters, this share of trials may find forms not yet seen."""
 
+
+RUNNING_SHARE = 10
+"""One more proposal comes from a fit for so many running trials.
+
+The last of them is then made without the tenth of the results that came in since; with fewer
+running trials nothing is shared on their account.
+"""
+
+MOST_SPREAD = 100
+"""So many points at most that fill the space are found at once; no result is waited for."""
 
 REDRAWS = 50
 """So often a parameter is drawn again that would complete a parameter set already tried."""
@@ -55,7 +66,8 @@ class ParetoSampler(BaseSampler):
             first trials too are spread over known costs. Without it they are what trials show.
         num_startup: trials that fill the space before the first fit.
         pool_size: points whose expected gain is computed for one fit.
-        per_fit: proposals from one fit; by default 1, and one more for every 200 trials.
+        per_fit: proposals from one fit; by default 1, one more for every 200 trials, and one more
+            for every 10 that run.
     """
 
     def __init__(
@@ -86,6 +98,8 @@ class ParetoSampler(BaseSampler):
         self._study_name: str | None = None
         self._queue: deque[tuple[Form, Rows]] = deque()
         self._proposed: dict[int, tuple[Form, Rows]] = {}
+        self._placed: dict[int, tuple[int, tuple[Form, Rows]]] = {}
+        self._num_done = 0
         self._lock = threading.RLock()
         self._is_exhausted = False
         self.num_fits = 0
@@ -167,7 +181,7 @@ class ParetoSampler(BaseSampler):
             raise ValueError("a ParetoSampler serves one study; make another for another study")
 
     def _propose(self, study: Study, number: int) -> tuple[Form, Rows] | None:
-        trials = study.get_trials(deepcopy=False)
+        trials = self._recent(study.get_trials(deepcopy=False))
         history = self._history
         history.update(trials)
         running = [
@@ -187,20 +201,44 @@ class ParetoSampler(BaseSampler):
                 return form, row
         return self._fresh(study.directions, pending, generator) or self._left(generator)
 
+    def _recent(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+        """Those from the first on that was not finished at the last call: the rest is read."""
+        recent = trials[self._num_done :]
+        for trial in recent:
+            if not trial.state.is_finished():
+                break
+            self._num_done += 1
+        return recent
+
     def _pending(self, running: Sequence[FrozenTrial]) -> list[tuple[Form, Rows]]:
         """Points that run: here, or in other processes as far as their forms are known."""
         numbers = {trial.number for trial in running}
         self._proposed = {
             number: point for number, point in self._proposed.items() if number in numbers
         }
+        self._placed = {
+            number: place for number, place in self._placed.items() if number in numbers
+        }
         pending = dict(self._proposed)
         for trial in running:
-            form = self._history.known_form(trial.distributions) if trial.params else None
-            if form is not None:
-                row = form.row(trial.params)
-                form.seen.setdefault(form.key(row), row)
-                pending[trial.number] = (form, row)
+            point = self._place_of(trial)
+            if point is not None:
+                pending[trial.number] = point
         return list(pending.values())
+
+    def _place_of(self, trial: FrozenTrial) -> tuple[Form, Rows] | None:
+        """The point of a running trial, looked up once for each number of parameters it has."""
+        num_params = len(trial.params)
+        known = self._placed.get(trial.number)
+        if known is not None and known[0] == num_params:
+            return known[1]
+        form = self._history.known_form(trial.distributions) if num_params else None
+        if form is None:
+            return None
+        row = form.row(trial.params)
+        form.seen.setdefault(form.key(row), row)
+        self._placed[trial.number] = (num_params, (form, row))
+        return form, row
 
     def _tentative(
         self, running: Sequence[FrozenTrial], generator: np.random.Generator
@@ -215,7 +253,7 @@ class ParetoSampler(BaseSampler):
                 row = form.row(trial.params)
                 form.seen[form.key(row)] = row
         pool = Source([form], None, self._space, generator).random(200)
-        return _farthest(pool, np.arange(len(pool))) if len(pool) else None
+        return _farthest(pool, np.arange(len(pool)), ()) if len(pool) else None
 
     def _fresh(
         self,
@@ -227,7 +265,7 @@ class ParetoSampler(BaseSampler):
         forms, points = self._history.forms, self._history.points
         if self._is_blind and len(points) < BLIND:
             pool = Source(forms, None, self._space, generator).random(200)
-            return _farthest(pool, np.arange(len(pool))) if len(pool) else None
+            return _farthest(pool, np.arange(len(pool)), ()) if len(pool) else None
         # A function that fails even at a point that was tried is wrong, and should say so.
         if points:
             self._costs.of(points[0].form, points[0].row, is_tried=True)
@@ -235,8 +273,9 @@ class ParetoSampler(BaseSampler):
         objectives = Objectives(directions, self._costs, points)
         # Those that run count too: 8 workers would otherwise fill the space for long.
         if objectives.num_measured < 2 or len(points) + len(pending) < self._num_startup:
-            return self._spread(source, objectives, len(points) + len(pending), generator)
-        chosen = self._chosen(source, objectives, pending, generator)
+            chosen = self._spread(source, objectives, len(pending), generator)
+        else:
+            chosen = self._chosen(source, objectives, pending, generator)
         self._queue.extend(chosen[1:])
         return chosen[0] if chosen else None
 
@@ -249,31 +288,41 @@ class ParetoSampler(BaseSampler):
     ) -> list[tuple[Form, Rows]]:
         """The next points, best first."""
         self.num_fits += 1
-        number = self._per_fit or 1 + len(self._history.points) // 200
+        shared = len(self._history.points) // 200 + len(pending) // RUNNING_SHARE
+        number = self._per_fit or 1 + shared
         self._model.fit(objectives, self._history.forms, generator)
-        chosen = self._model.choose(source, pending, self._pool_size, number)
+        size = max(self._pool_size, POOLED * number)
+        chosen = self._model.choose(source, pending, size, number)
         self.expected_share = self._model.expected_share
         return chosen
 
     def _spread(
-        self, source: Source, objectives: Objectives, count: int, generator: np.random.Generator
-    ) -> tuple[Form, Rows] | None:
-        """A point far from all others at a place of the cost's range that is not yet taken."""
-        pool = source.random(300)
+        self,
+        source: Source,
+        objectives: Objectives,
+        num_running: int,
+        generator: np.random.Generator,
+    ) -> list[tuple[Form, Rows]]:
+        """Points far from all others at places of the cost's range that are not yet taken.
+
+        One while few trials run; then about as many as run, for nothing is learned meanwhile.
+        """
+        first = len(self._history.points) + num_running
+        number = min(max(num_running - 8, 1), MOST_SPREAD)
+        pool = source.random(max(300, 4 * number))
         if not len(pool):
-            return None
-        if not objectives.known:
-            return _farthest(pool, np.arange(len(pool)))
-        which = count % len(objectives.known)
-        for _ in range(3):
-            # The ends of the range are rare among random points, and cost nothing to find.
-            order = objectives.costs(pool.extra)[:, which].argsort()
-            ends = [pool.points[int(index)] for index in [*order[:15], *order[-15:]]]
-            pool = pool.joined(source.near(ends, 100))
-        costs = objectives.costs(pool.extra)[:, which]
-        low, high = float(costs.min()), float(costs.max())
-        target = low + (high - low) * _halton(count)
-        return _farthest(pool, np.abs(costs - target).argsort(kind="stable")[:12])
+            return []
+        if objectives.known:
+            which = first % len(objectives.known)
+            for _ in range(3):
+                # The ends of the range are rare among random points, and cost nothing to find.
+                order = objectives.costs(pool.extra)[:, which].argsort()
+                ends = [pool.points[int(index)] for index in [*order[:15], *order[-15:]]]
+                pool = pool.joined(source.near(ends, 100))
+        chosen: list[tuple[Form, Rows]] = []
+        for count in range(first, first + min(number, len(pool))):
+            chosen.append(_farthest(pool, _around(pool, objectives, count), chosen))
+        return chosen
 
     def _left(self, generator: np.random.Generator) -> tuple[Form, Rows] | None:
         """One of the few points that may be left of a small form; none tells so, once."""
@@ -297,12 +346,30 @@ class ParetoSampler(BaseSampler):
         return None
 
 
-def _farthest(pool: Pool, indices: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Form, Rows]:
-    """Of some points the one that differs in most parameters from all seen ones."""
+def _around(pool: Pool, objectives: Objectives, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The points of a pool near a place of the cost's range; each next count fills a gap."""
+    if not objectives.known:
+        return np.arange(len(pool))
+    costs = objectives.costs(pool.extra)[:, count % len(objectives.known)]
+    low, high = float(costs.min()), float(costs.max())
+    target = low + (high - low) * _halton(count)
+    return np.abs(costs - target).argsort(kind="stable")[:12]
+
+
+def _farthest(
+    pool: Pool,
+    indices: np.ndarray[Any, np.dtype[np.int64]],
+    chosen: Sequence[tuple[Form, Rows]],
+) -> tuple[Form, Rows]:
+    """Of some points the one that differs in most parameters from all seen and chosen ones."""
     best, most = int(indices[0]), -1.0
+    others: dict[int, Rows] = {}
     for index in indices:
         form, row = pool.points[int(index)]
-        seen = np.array(list(form.seen.values()))[-500:]
+        if form.index not in others:
+            taken = [other for same, other in chosen if same is form]
+            others[form.index] = np.array([*form.seen.values(), *taken])[-500:]
+        seen = others[form.index]
         gap = float((seen != row).sum(axis=1).min()) if len(seen) else math.inf
         if gap > most:
             best, most = int(index), gap

@@ -229,8 +229,14 @@ class Prediction:
         mean: Matrix,
         variance: Matrix,
     ) -> None:
-        self._process, self._prepared, self._half = process, prepared, half
+        self._process, self._prepared = process, prepared
+        self._rows, self._num_rows = half, len(half)
         self.mean, self.variance = mean, variance
+
+    @property
+    def _half(self) -> Matrix:
+        """A row a measured or believed point, a column a point of the pool."""
+        return self._rows[: self._num_rows]
 
     @property
     def measured_variance(self) -> Matrix:
@@ -251,8 +257,33 @@ class Prediction:
         one = (near[index : index + 1], linear[index : index + 1])
         left = self._process._covariance(one, self._prepared)[0] - self._half[:, index] @ self._half
         row = left / math.sqrt(self.variance[index] + self._process.noise)
-        self._half = np.concatenate([self._half, row[None]])
+        self._append(row[None])
         self.variance = np.maximum(self.variance - row**2, 1e-9)
+
+    def believe_first(self, number: int) -> None:
+        """:meth:`believe` the first points of the pool, all at once."""
+        from scipy.linalg import solve_triangular
+
+        if not number:
+            return
+        near, linear = self._prepared
+        left = self._process._covariance((near[:number], linear[:number]), self._prepared)
+        left -= self._half[:, :number].T @ self._half
+        own = left[:, :number].copy()
+        own[np.diag_indices(number)] += self._process.noise
+        rows = solve_triangular(_cholesky(own), left, lower=True, check_finite=False)
+        self._append(rows)
+        self.variance = np.maximum(self.variance - (rows**2).sum(axis=0), 1e-9)
+
+    def _append(self, rows: Matrix) -> None:
+        end = self._num_rows + len(rows)
+        if end > len(self._rows):
+            # Room for as many again: one by one they would be copied each time.
+            room = np.empty((2 * end, self._rows.shape[1]))
+            room[: self._num_rows] = self._half
+            self._rows = room
+        self._rows[self._num_rows : end] = rows
+        self._num_rows = end
 
 
 def _squared_distances(first: Matrix, second: Matrix) -> Matrix:
