@@ -29,11 +29,10 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 # Read when ray is imported or starts: nothing is sent home, and Tune writes no logs of its own.
@@ -60,7 +59,7 @@ from ray.tune.search import Searcher
 
 from nas.cores import usable_cores
 from nas.evaluate import Evaluation, RungResult
-from nas.search.checkpoints import CheckpointError, Checkpoints
+from nas.search.checkpoints import Checkpoints
 from nas.search.exchange import Attempt, Closed, Exchange
 from nas.search.executor import LAST, Job, Report
 from nas.search.ray_guard import raylet_of, start_guard
@@ -136,7 +135,9 @@ class _TrialActor(tune.Trainable):
         _check_versions(versions)
         # Ctrl-C goes to all processes of the terminal; the driver decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._begin = placed.restored().open(device, own_process=True)
+        # Ray shows the actor its own GPU alone.
+        place = "cuda:0" if device == "cuda" else device
+        self._begin = placed.restored().open(place, own_process=True)
         self._share, self._checkpoints = share, checkpoints
         self._running: Running | None = None
         self._take(config)
@@ -213,7 +214,7 @@ class _TrialActor(tune.Trainable):
             if state is None:
                 return []
             running.load_state_dict(state)
-        except (CheckpointError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: without it the trial is well
             self._note = f"its checkpoint cannot be used ({error}): it begins anew"
             running.close()
             self._running = self._begin(self._job)
@@ -248,8 +249,14 @@ def _check_versions(expected: dict[str, str]) -> None:
 
 
 def _versions() -> dict[str, str]:
-    # A build's tag, such as +cpu, may differ between a head and its GPU nodes.
-    return {name: version(name).split("+")[0] for name in ("inception-nas", "torch")}
+    found = {}
+    for package in ("inception-nas", "torch"):
+        try:
+            # A build's tag, such as +cpu, may differ between a head and its GPU nodes.
+            found[package] = version(package).split("+")[0]
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 # ---------------------------------------------------------------------------- in Tune's thread
@@ -319,6 +326,7 @@ class _Desk:
             Closed: workers cannot be started; the driver was told.
         """
         attempt = self.busy.get(trial.trial_id)
+        was_idle = trial.trial_id in self.handed_over
         self.forget(trial)
         if attempt is None or attempt.is_stopped:
             return
@@ -326,8 +334,9 @@ class _Desk:
         if attempt.has_started:
             self.exchange.report(attempt, [Report(attempt.job.number, "lost", reason=reason)])
             return
-        # The job had not begun: an actor died while it started, or while it waited for a job.
-        self._deaths_at_start += 1
+        # The job had not begun. Its actor died before it came, or with its node, which says
+        # nothing of others; or it cannot start at all.
+        self._deaths_at_start += not was_idle and not reason.startswith("the worker's node")
         if self._deaths_at_start >= MOST_DEATHS_AT_START:
             self.exchange.fail(f"workers die while they start: {reason}")
             raise Closed
@@ -375,7 +384,7 @@ class _Jobs(Searcher):
     """Suggests what the driver submits."""
 
     def __init__(self, desk: _Desk) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._desk = desk
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -413,7 +422,7 @@ class _Words(TrialScheduler):
     """Passes reports on, and the driver's word back."""
 
     def __init__(self, desk: _Desk) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._desk = desk
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -764,5 +773,4 @@ class RayExecutor:
             )
         except BaseException as error:  # noqa: BLE001 - the driver shows it and stops
             if not self._exchange.is_closed:
-                text = traceback.format_exc() if os.environ.get("NAS_DEBUG_RAY") else str(error)
-                self._exchange.fail(f"Ray ended: {short_reason(text)}")
+                self._exchange.fail(f"Ray ended: {short_reason(str(error))}")
