@@ -63,6 +63,7 @@ class SharedSearch(Search):
         self._owners: dict[int, str | None] = {}
         self._ended_elsewhere: list[int] = []
         self._uncharged_seconds = 0.0
+        self._workers_elsewhere = 0
         self._rejections_known = self._proposals.rejections
         self._settled = self._next_look = 0.0
 
@@ -288,7 +289,9 @@ class SharedSearch(Search):
         self._ledger.given_up_seconds = news.given_up_seconds + self._uncharged_seconds
         for item in news.trials:
             self._take_trial(item)
-        self._ledger.measure_front()
+        self._workers_elsewhere = sum(one.workers for one in self._others(news.drivers))
+        if any(item.outcome is not None for item in news.trials):
+            self._ledger.measure_front()
         if any(item.proposal is not None for item in news.trials):
             self._proposals.leave_out_seen()
 
@@ -386,7 +389,7 @@ class SharedSearch(Search):
 
     @property
     def _at_once(self) -> int:
-        return self._executor.capacity + sum(one.workers for one in self.others)
+        return self._executor.capacity + self._workers_elsewhere
 
     def _others(self, drivers: Drivers) -> list[Driver]:
         return [one for one in drivers.alive if one.name != self._shared.driver.name]
