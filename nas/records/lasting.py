@@ -145,14 +145,14 @@ class LastingWriter(RunWriter):
     def set_curve(self, number: int, points: Sequence[Sequence[float | None]]) -> None:
         """As :meth:`RunWriter.set_curve`, now or later."""
         curve = [list(point) for point in points]
-        write = RunWriter.set_curve
-        self._enter(("curve", number), lambda: write(self, number, curve), {"curve": curve})
+        write = super().set_curve
+        self._enter(("curve", number), lambda: write(number, curve), {"curve": curve})
 
     def finish(
         self, number: int, costs: Mapping[str, float], outcome: Outcome, elapsed_seconds: float
     ) -> None:
         """As :meth:`RunWriter.finish`, now or later."""
-        write, curve = RunWriter.finish, self._waiting.get(("curve", number))
+        write, curve = super().finish, self._waiting.get(("curve", number))
         entry = {
             "number": number,
             "costs": dict(costs),
@@ -162,40 +162,40 @@ class LastingWriter(RunWriter):
         }
 
         def do() -> None:
-            write(self, number, costs, outcome, elapsed_seconds)
+            write(number, costs, outcome, elapsed_seconds)
 
         self._enter(("finish", number), do, entry)
 
     def interrupt(self, number: int) -> None:
         """As :meth:`RunWriter.interrupt`, now or later."""
-        write = RunWriter.interrupt
-        self._enter(("interrupt", number), lambda: write(self, number))
+        write = super().interrupt
+        self._enter(("interrupt", number), lambda: write(number))
 
     def set_settings(self, settings: RunSettings) -> None:
         """As :meth:`RunWriter.set_settings`, now or later."""
-        write = RunWriter.set_settings
-        self._enter(("study", "settings"), lambda: write(self, settings))
+        write = super().set_settings
+        self._enter(("study", "settings"), lambda: write(settings))
 
     def set_rejections(self, rejections: Rejections) -> None:
         """As :meth:`RunWriter.set_rejections`, now or later."""
-        write = RunWriter.set_rejections
-        self._enter(("study", "rejections"), lambda: write(self, rejections))
+        write = super().set_rejections
+        self._enter(("study", "rejections"), lambda: write(rejections))
 
     def set_given_up_seconds(self, seconds: float) -> None:
         """As :meth:`RunWriter.set_given_up_seconds`, now or later."""
-        write = RunWriter.set_given_up_seconds
+        write = super().set_given_up_seconds
         entry = {"given_up_seconds": seconds}
-        self._enter(("study", "given_up_seconds"), lambda: write(self, seconds), entry)
+        self._enter(("study", "given_up_seconds"), lambda: write(seconds), entry)
 
     def set_ended(self, ended: Ended) -> None:
         """As :meth:`RunWriter.set_ended`, now or later."""
-        write = RunWriter.set_ended
-        self._enter(("study", "ended"), lambda: write(self, ended))
+        write = super().set_ended
+        self._enter(("study", "ended"), lambda: write(ended))
 
     def set_attribute(self, key: str, value: Any) -> None:
         """As :meth:`RunWriter.set_attribute`, now or later."""
-        write = RunWriter.set_attribute
-        self._enter(("attribute", key), lambda: write(self, key, value))
+        write = super().set_attribute
+        self._enter(("attribute", key), lambda: write(key, value))
 
     # ------------------------------------------------------------------ writing what waits
 

@@ -298,11 +298,11 @@ def driver_of(run: Run) -> int | None:
     """The id of the process that drives the run; None where there is none."""
     try:
         owner = json.loads(run._lock.read_text())
-        started = psutil.Process(owner["pid"]).create_time()
-    except (OSError, ValueError, psutil.Error):
+        pid, started = int(owner["pid"]), float(owner["started"])
+        # A process id is used again after a restart; its start tells the two apart.
+        return pid if abs(psutil.Process(pid).create_time() - started) < 1 else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         return None
-    # A process id is used again after a restart; its start tells the two apart.
-    return int(owner["pid"]) if abs(started - owner["started"]) < 1 else None
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
