@@ -514,7 +514,8 @@ def main() -> int:
     start = time.monotonic()
     found = [fuzz(kind, words.number, words.seed, limit=words.limit) for kind in kinds]
     summary = {
-        "command": "python tests/fuzzing.py " + " ".join(sys.argv[1:]),
+        "command": f"python tests/fuzzing.py --kind {words.kind} --number {words.number} "
+        f"--seed {words.seed}",
         "python": platform.python_version(),
         "seconds": round(time.monotonic() - start, 1),
         "kinds": [item.to_data() for item in found],

@@ -265,7 +265,8 @@ def main() -> int:
         capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
     summary = {
-        "command": f"python tests/killing.py {' '.join(sys.argv[1:])}",
+        "command": f"python tests/killing.py --kills {words.kills} --trials {words.trials} "
+        f"--seed {words.seed}",
         "version": version,
         "python": platform.python_version(),
         "cores": os.cpu_count(),

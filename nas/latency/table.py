@@ -25,6 +25,7 @@ from nas.architecture import Architecture, Shape
 from nas.latency.layers import Layer
 from nas.latency.predictor import Predictor
 from nas.latency.setting import Setting
+from nas.records.parsing import read_as, shown
 
 FORMAT = 1
 """The version of the JSON; a newer one is refused."""
@@ -143,11 +144,47 @@ class LatencyTable:
             )
         try:
             return _read(data)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"{where}: is no whole table of latencies ({error!r})") from None
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise ValueError(f"{where}: is no whole table of latencies ({shown(error)})") from None
+
+
+@dataclass(frozen=True)
+class _FamilyData:
+    base: list[float]
+    length: float
+    layers: list[tuple[str, int, int, int, int]]
+    weights: list[float]
+
+
+@dataclass(frozen=True)
+class _PredictorData:
+    families: dict[str, _FamilyData]
+    factor: float
+    per_layer_us: float
+
+
+@dataclass(frozen=True)
+class _TableData:
+    """The shape of :meth:`LatencyTable.to_data`; what else stands there does not matter."""
+
+    space: str
+    fingerprint: str
+    image: tuple[int, int, int]
+    classes: int
+    setting: Setting
+    created: str
+    seconds: float
+    disturbed: float
+    layers: list[tuple[str, int, int, int, int, float, float, float, int]]
+    networks: list[MeasuredNetwork]
+    predictor: _PredictorData
 
 
 def _read(data: Mapping[str, Any]) -> LatencyTable:
+    checked = read_as(_TableData, dict(data), "it")
+    for network in checked.networks:
+        if not 0 < network.measured_ms < math.inf:
+            raise ValueError(f"a network takes {network.measured_ms} ms")
     layers = tuple((Layer(*row[:5]), Measured(*row[5:])) for row in data["layers"])
     return LatencyTable(
         space=str(data["space"]),

@@ -151,8 +151,8 @@ class LastingWriter(RunWriter):
     def set_curve(self, number: int, points: Sequence[Sequence[float | None]]) -> None:
         """As :meth:`RunWriter.set_curve`, now or later."""
         curve = [list(point) for point in points]
-        write = RunWriter.set_curve
-        self._enter(("curve", number), lambda: write(self, number, curve), {"curve": curve})
+        write = super().set_curve
+        self._enter(("curve", number), lambda: write(number, curve), {"curve": curve})
 
     def finish(
         self,
@@ -163,7 +163,7 @@ class LastingWriter(RunWriter):
         curve: Sequence[Sequence[float | None]] | None = None,
     ) -> None:
         """As :meth:`RunWriter.finish`, now or later."""
-        write, waiting = RunWriter.finish, self._waiting.get(("curve", number))
+        write, waiting = super().finish, self._waiting.get(("curve", number))
         points = None if curve is None else [list(point) for point in curve]
         kept = waiting.entry or {} if waiting else {}
         entry = {
@@ -175,40 +175,40 @@ class LastingWriter(RunWriter):
         }
 
         def do() -> None:
-            write(self, number, costs, outcome, elapsed_seconds, points)
+            write(number, costs, outcome, elapsed_seconds, points)
 
         self._enter(("finish", number), do, entry)
 
     def interrupt(self, number: int) -> None:
         """As :meth:`RunWriter.interrupt`, now or later."""
-        write = RunWriter.interrupt
-        self._enter(("interrupt", number), lambda: write(self, number))
+        write = super().interrupt
+        self._enter(("interrupt", number), lambda: write(number))
 
     def set_settings(self, settings: RunSettings) -> None:
         """As :meth:`RunWriter.set_settings`, now or later."""
-        write = RunWriter.set_settings
-        self._enter(("study", "settings"), lambda: write(self, settings))
+        write = super().set_settings
+        self._enter(("study", "settings"), lambda: write(settings))
 
     def set_rejections(self, rejections: Rejections) -> None:
         """As :meth:`RunWriter.set_rejections`, now or later."""
-        write = RunWriter.set_rejections
-        self._enter(("study", "rejections"), lambda: write(self, rejections))
+        write = super().set_rejections
+        self._enter(("study", "rejections"), lambda: write(rejections))
 
     def set_given_up_seconds(self, seconds: float) -> None:
         """As :meth:`RunWriter.set_given_up_seconds`, now or later."""
-        write = RunWriter.set_given_up_seconds
+        write = super().set_given_up_seconds
         entry = {"given_up_seconds": seconds}
-        self._enter(("study", "given_up_seconds"), lambda: write(self, seconds), entry)
+        self._enter(("study", "given_up_seconds"), lambda: write(seconds), entry)
 
     def set_ended(self, ended: Ended) -> None:
         """As :meth:`RunWriter.set_ended`, now or later."""
-        write = RunWriter.set_ended
-        self._enter(("study", "ended"), lambda: write(self, ended))
+        write = super().set_ended
+        self._enter(("study", "ended"), lambda: write(ended))
 
     def set_attribute(self, key: str, value: Any) -> None:
         """As :meth:`RunWriter.set_attribute`, now or later."""
-        write = RunWriter.set_attribute
-        self._enter(("attribute", key), lambda: write(self, key, value))
+        write = super().set_attribute
+        self._enter(("attribute", key), lambda: write(key, value))
 
     # ------------------------------------------------------------------ writing what waits
 

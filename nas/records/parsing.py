@@ -44,7 +44,7 @@ def read_as(kind: type[T], data: Any, what: str) -> T:
     """
     try:
         # As JSON, lists are tuples where tuples are asked for, and a text is no number.
-        return cast("T", _adapter(kind).validate_json(json.dumps(data), strict=True))
+        return cast("T", _adapter(cast("Any", kind)).validate_json(json.dumps(data), strict=True))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"]))

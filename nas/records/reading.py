@@ -310,11 +310,11 @@ def driver_of(run: Run) -> int | None:
     """The id of a process that drives the run, perhaps on another machine; None where none does."""
     try:
         owner = json.loads(run._lock.read_text())
-        started = psutil.Process(owner["pid"]).create_time()
+        pid, started = int(owner["pid"]), float(owner["started"])
         # A process id is used again after a restart; its start tells the two apart.
-        if abs(started - owner["started"]) < 1:
-            return int(owner["pid"])
-    except (OSError, ValueError, psutil.Error):
+        if abs(psutil.Process(pid).create_time() - started) < 1:
+            return pid
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         pass  # nobody drives it alone, on this machine
     alive = run.drivers.alive
     return alive[0].pid if alive else None

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from nas.architecture import Architecture
 from nas.cost import LATENCY
-from nas.records.parsing import read_as, shown
+from nas.records.parsing import load_json, read_as, shown
 
 FORMAT = 1
 """The version of what is written here; a newer one is refused."""
@@ -142,6 +142,7 @@ class RunSettings:
         known = {item.name for item in fields(RunSettings)}
         values = {name: value for name, value in data.items() if name in known}
         settings = read_as(RunSettings, values, f"{where}: its 'settings'")
+        _check_texts(settings, where)
         objectives, reference = settings.objectives, settings.reference
         names = ("error", *COSTS, LATENCY)
         if "error" not in objectives or not set(objectives) <= set(names):
@@ -157,6 +158,15 @@ class RunSettings:
             )
         # Whole numbers stay whole.
         return replace(settings, budgets=dict(values["budgets"]))
+
+
+def _check_texts(settings: RunSettings, where: str) -> None:
+    """Refuse a space or task that is no JSON object; whether it is a good one is seen when read."""
+    for name, keys in (("space", set[str]()), ("task", {"data", "target"})):
+        what = f"{where}: its {name}"
+        data = load_json(getattr(settings, name), what)
+        if not isinstance(data, dict) or not keys <= data.keys():
+            raise ValueError(f"{what} is damaged: {shown(data)}")
 
 
 def check_format(data: Any, where: str) -> None:
