@@ -302,7 +302,8 @@ def test_sums_of_several_writers_are_right(place: Location) -> None:
             with writer.turn(60) as turn:
                 assert turn is not None
                 turn.add_given_up_seconds(1.0)
-                turn.add_rejections(Rejections({"macs": 2}, ({"number": place_, "kind": "macs"},)))
+                last = {"number": place_, "kind": "macs", "reason": "too many", "values": []}
+                turn.add_rejections(Rejections({"macs": 2}, (last,)))
         writer.close()
 
     with ThreadPoolExecutor(8) as pool:

@@ -84,8 +84,10 @@ class Driver:
 
     @property
     def is_gone(self) -> bool:
-        """Whether its process was on this machine and has ended."""
-        return self.place == this_place() and not _runs(self.pid, self.started)
+        """Whether it was on this machine and has ended, itself or with its process."""
+        return self.name in ENDED or (
+            self.place == this_place() and not _runs(self.pid, self.started)
+        )
 
     def is_alive(self, now: float) -> bool:
         """Whether it still is at work at this time of the database's clock."""
@@ -94,6 +96,10 @@ class Driver:
     def at(self, now: float, seconds: float, workers: int) -> Driver:
         """The same driver, heard of now."""
         return replace(self, heard=now, seconds=seconds, workers=workers)
+
+
+ENDED: set[str] = set()
+"""The drivers of this process that have ended; one whose database was away left its entry."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from optuna.storages._rdb import models
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from nas.records.drivers import Driver, Drivers, database_seconds, names, read_drivers
+from nas.records.drivers import ENDED, Driver, Drivers, database_seconds, names, read_drivers
 from nas.records.stored import Location
 from nas.records.tables import BUSY_SECONDS
 
@@ -85,6 +85,7 @@ class Heartbeat:
     def stop(self) -> None:
         """Beat no more; the entry stays."""
         self._stopped.set()
+        ENDED.add(self._driver.name)
         if self._thread is not None:
             self._thread.join()
         self._engine.dispose()
