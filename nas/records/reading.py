@@ -294,10 +294,12 @@ class Run:
 
 @dataclass(frozen=True)
 class _Rejection:
+    """Older versions recorded neither kind nor values."""
+
     number: int
-    kind: str
     reason: str
-    values: list[int | float | str | bool | None]
+    kind: str = ""
+    values: list[int | float | str | bool | None] | None = None
 
 
 @dataclass(frozen=True)
