@@ -81,7 +81,7 @@ def planned(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Setup]]
             driver=given.driver,
             batches=batches,
         )
-        yield {"space": given.space, "storage": storage, **asdict(setup)}, setup
+        yield {**asdict(setup), "space": given.space, "storage": storage}, setup
 
 
 def measure(key: dict[str, Any], setup: Setup) -> dict[str, Any]:

@@ -202,7 +202,7 @@ class Proposals:
         """
         self.leave_out_seen()
         for row in self._last:
-            if row["kind"] != REPEAT:
+            if row["kind"] != REPEAT and row["values"] is not None:
                 values = dict(zip(self._space.parameters, row["values"], strict=True))
                 handle = self._mirror.add(values, {})
                 refusal = self._judge.judge(self._space.decode(values))
