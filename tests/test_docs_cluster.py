@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -45,6 +46,7 @@ def commands() -> list[list[str]]:
 class Machines:
     """One machine that plays the head, another machine, the database's and the driver's."""
 
+    monkeypatch: pytest.MonkeyPatch
     stack: ExitStack
     place: Path
     port: int
@@ -57,6 +59,11 @@ class Machines:
         replaced = [self._replaced(word) for word in words]
         self.ran.append(" ".join(words[:2]))
         match words[:2]:
+            case ["export", setting]:
+                self.monkeypatch.setenv(*setting.split("=", 1))
+                return ""
+            case ["ray", "get-auth-token"]:
+                return self._output([str(Path(sys.executable).parent / "ray"), *replaced[1:]])
             case ["ray", "start"]:
                 return self._start(replaced)
             case ["ray", "stop"]:
@@ -140,7 +147,10 @@ def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, place, ignore_errors=True)
         url = stack.enter_context(postgres_server()).replace("/postgres?", "/nas?")
-        yield Machines(stack, place, port, url, [], [])
+        # The token's file, which is the user's own otherwise.
+        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(place / "auth_token"))
+        (place / "auth_token").write_text(secrets.token_hex(32))
+        yield Machines(monkeypatch, stack, place, port, url, [], [])
 
 
 @pytest.mark.slow
@@ -159,9 +169,17 @@ def test_the_commands_run(machines: Machines) -> None:
         elif words[:2] == ["nas", "dashboard"]:
             assert "<html" in said.lower()
     assert machines.ran == [
-        "ray start", "ray start", "createdb --host=DBHOST", "nas search", "nas show",
-        "nas dashboard", "nas search", "ray stop",
-    ]  # fmt: skip
+        "export RAY_AUTH_MODE=token",
+        "ray get-auth-token",
+        "ray start",
+        "ray start",
+        "createdb --host=DBHOST",
+        "nas search",
+        "nas show",
+        "nas dashboard",
+        "nas search",
+        "ray stop",
+    ]
 
 
 def test_its_options_are_the_command_s() -> None:
