@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -52,9 +53,8 @@ def storage_url(storage: str) -> Iterator[str | None]:
     """None for a file of SQLite; the URL of a fresh server that writes to the disk, or as given."""
     if storage == POSTGRESQL:
         sys.path.insert(0, str(ROOT / "tests"))
-        from postgres_server import postgres_server
-
-        with postgres_server(is_durable=True) as url:
+        server = importlib.import_module("postgres_server")
+        with server.postgres_server(is_durable=True) as url:
             yield url
     else:
         yield None if storage == SQLITE else storage
