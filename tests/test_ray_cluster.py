@@ -77,7 +77,7 @@ def test_a_node_joins_and_dies_and_nothing_is_lost(tmp_path: Path, two_nodes: Cl
         "--results",
         str(tmp_path),
         "--trials",
-        "10",
+        "6",
         "--ray-address",
         address,
     ]
