@@ -170,7 +170,7 @@ SEARCHES = {
     "no images": (f"{SEARCH} --images 0", ["'--images'", "from 1, not '0'"]),
     "too large images": (f"{SEARCH} --resolution 2000", ["'--resolution'", "3 to 1,024"]),
     "too many trials": (f"{SEARCH} --trials 99999999", ["'--trials'", "1 to 10,000,000"]),
-    "too many workers": (f"{SEARCH} --workers 5000", ["'--workers'", "1 to 1,024"]),
+    "too many workers": (f"{SEARCH} --workers 5000", ["at most 1,024", "5,000"]),
     "no concurrency": (f"{SEARCH} --concurrency 0", ["'--concurrency'", "1 to 1,024, not '0'"]),
     "concurrency on a processor": (
         f"{SEARCH} --device cpu --concurrency 3",

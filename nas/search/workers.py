@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from nas.search.work import Evaluate, Work
 
 
+MOST_WORKERS = 1_024
+"""Worker processes on one machine: each takes some hundred megabytes."""
+
+
 def resolve_device(device: str) -> str:
     """``cpu`` or ``cuda``; ``auto`` is CUDA where there is a GPU.
 
@@ -41,10 +45,15 @@ def worker_devices(device: str, workers: int | None) -> list[str]:
     """The device of each worker: one a core by default, or one a GPU.
 
     Raises:
-        ValueError: not a number from 1, or more than there are GPUs.
+        ValueError: not a number from 1, or more than there are GPUs or than a machine can bear.
     """
     if workers is not None and (not isinstance(workers, int) or workers < 1):
         raise ValueError(f"workers must be an integer from 1, not {workers!r}")
+    if workers is not None and workers > MOST_WORKERS:
+        raise ValueError(
+            f"workers: one machine has at most {MOST_WORKERS:,}, not {workers:,}; for more, search "
+            f"on several machines (--executor ray)"
+        )
     if device == "cpu":
         return ["cpu"] * (workers or usable_cores())
     import torch
