@@ -12,8 +12,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import pytest
@@ -34,6 +35,21 @@ def find_programs() -> Path:
 @contextlib.contextmanager
 def postgres_server() -> Iterator[str]:
     """A fresh server; gives the URL of its database for SQLAlchemy."""
+    with stoppable_postgres_server() as server:
+        yield server.url
+
+
+class Server(NamedTuple):
+    """A server that can be away for a while; ``url`` is for SQLAlchemy."""
+
+    url: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
+@contextlib.contextmanager
+def stoppable_postgres_server() -> Iterator[Server]:
+    """A fresh server that is running; it may be stopped, which cuts all connections."""
     pytest.importorskip("psycopg", reason="PostgreSQL needs a driver: install psycopg[binary]")
     programs = find_programs()
     user = {"user": "nobody"} if os.geteuid() == 0 else {}
@@ -55,10 +71,20 @@ def postgres_server() -> Iterator[str]:
 
         run(programs / "initdb", "-D", data, "-U", "nas", "-A", "trust", "-E", "UTF8", "--no-sync")
         options = f"-k {directory} -c listen_addresses='' -c fsync=off"
-        run(programs / "pg_ctl", "-D", data, "-w", "-l", directory / "log", "-o", options, "start")
+        control = (programs / "pg_ctl", "-D", data, "-w")
+
+        def start() -> None:
+            run(*control, "-l", directory / "log", "-o", options, "start")
+
+        def stop() -> None:
+            run(*control, "-m", "immediate", "stop")
+
+        url = f"postgresql+psycopg://nas@/postgres?host={quote(str(directory))}"
+        start()
         try:
-            yield f"postgresql+psycopg://nas@/postgres?host={quote(str(directory))}"
+            yield Server(url, stop, start)
         finally:
-            run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+            if (data / "postmaster.pid").exists():
+                stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -62,5 +62,9 @@ def check_type(name: str, value: object, kind: type) -> None:
 
 def shown(value: object) -> str:
     """A value for a message, cut where it is long."""
-    text = repr(value)
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """A text for a message, cut where it is long."""
     return text if len(text) <= 60 else f"{text[:57]}..."

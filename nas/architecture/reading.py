@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from nas.architecture.checking import shown
+from nas.architecture.checking import shortened, shown
 
 FORMAT = 1
 """The version that :meth:`Architecture.to_json` writes; a newer one is refused."""
@@ -103,7 +103,7 @@ def _path(steps: Sequence[int | str], value: Any) -> str:
     for step in steps:
         if isinstance(value, dict) and value.get("op") == step:
             continue
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+        path += f"[{step}]" if isinstance(step, int) else f".{shortened(step)}"
         inside = isinstance(value, dict) and step in value
         inside = inside or (isinstance(value, list) and isinstance(step, int) and step < len(value))
         value = value[step] if inside else None

@@ -229,6 +229,15 @@ def search(  # noqa: PLR0913 - one parameter an option
             panel=EXECUTION,
         ),
     ] = None,
+    trial_time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="A trial that takes longer is given up and failed: 90s, 10m or 2h. "
+            "Default: no limit.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = None,
     results: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Where runs are kept.", rich_help_panel=EXECUTION),
@@ -241,6 +250,14 @@ def search(  # noqa: PLR0913 - one parameter an option
             rich_help_panel=EXECUTION,
         ),
     ] = None,
+    storage_wait: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="How long a database may be away before the search ends.",
+            rich_help_panel=EXECUTION,
+        ),
+    ] = "2m",
     resume: Annotated[
         bool,
         flag("--resume", help="Go on with the run of this name.", panel=EXECUTION),
@@ -315,6 +332,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         if device_seconds is None
         else parse_time(device_seconds, "--device-seconds"),
         "patience": patience,
+        "trial_seconds": None if trial_time is None else parse_time(trial_time, "--trial-time"),
         "halving": None if halving == no_halving else halving,
         "workers": workers,
         "concurrency": concurrency,
@@ -323,6 +341,7 @@ def search(  # noqa: PLR0913 - one parameter an option
         "seed": seed,
         "seed_with": [_seed_network(item) for item in seed_with or ()],
         "storage": storage,
+        "storage_wait_seconds": parse_time(storage_wait, "--storage-wait"),
         "resume": resume,
         "join": join,
         "grace_seconds": None if grace is None else parse_time(grace, "--grace"),

@@ -80,7 +80,7 @@ def print_plan(plan: Plan) -> None:
             "limits": " or ".join(limits),
             "workers": f"{plan.workers} on {plan.device}, {_at_once(plan)}",
             "a trial": f"{plan.images:,} images through {format_count(plan.proxy_macs)} MACs, "
-            f"about {format_seconds(plan.trial_seconds)}",
+            f"about {format_seconds(plan.trial_seconds)}{_trial_limit(plan)}",
             "in all": "until the time is over"
             if plan.seconds is None
             else f"{'about' if plan.concurrency == 1 and not plan.halving else 'at most about'} "
@@ -96,6 +96,13 @@ def print_plan(plan: Plan) -> None:
         ],
     )
     print_text("Nothing was written. Without --plan the search begins.")
+
+
+def _trial_limit(plan: Plan) -> str:
+    from nas.quantities import format_seconds
+
+    limit = plan.limit_trial_seconds
+    return "" if limit is None else f"; given up after {format_seconds(limit)}"
 
 
 def _unmeasured(plan: Plan) -> dict[str, str]:

@@ -21,10 +21,11 @@ from nas.evaluate import RungResult
 from nas.records import Ended, Outcome, Proposal
 from nas.records.confirmation import Confirmation, Finalist
 from nas.records.writing import RunWriter
-from nas.search.driver import MOST_TRIES, TICK_SECONDS
+from nas.search.driver import TICK_SECONDS
 from nas.search.executor import Executor, Job, Report
 from nas.search.interrupts import signals_taken
 from nas.search.ledger import Curve, curve_point
+from nas.search.losses import MOST_TRIES
 from nas.task import proxy
 from nas.training.result_files import ResultFiles
 
@@ -175,7 +176,7 @@ class Confirming:
     def _take_lost(self, number: int, training: _Training, report: Report) -> None:
         del self._running[number]
         label = _label(training)
-        if report.is_shared:
+        if report.is_shared or report.is_bystander:
             training.tries -= 1
         if training.tries < MOST_TRIES:
             self._display.note(f"{label}: {report.reason}; it goes on from its last epoch")

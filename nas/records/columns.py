@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -18,8 +19,9 @@ import pyarrow as pa
 import sqlalchemy
 
 from nas.records import schema
+from nas.records.parsing import load_json, read_as, shown
 from nas.records.schema import TrialRow
-from nas.records.stored import COSTS, CURVE_COLUMNS, STATES, TRIAL_COLUMNS, RunSettings
+from nas.records.stored import COSTS, CURVE_COLUMNS, STATES, TRIAL_COLUMNS, RunSettings, Stop
 
 _ARROW: dict[str, Any] = {
     "int64": pa.int64(),
@@ -81,7 +83,8 @@ class TrialReader:
         }
         for name in ("started", "finished"):
             columns[name] = _times([getattr(trial, name) for trial in trials])
-        return pa.table({name: columns[name] for name in self.schema.names}, schema=self.schema)
+        table = pa.table({name: columns[name] for name in self.schema.names}, schema=self.schema)
+        return _whole_table(table, _MAY_LACK)
 
 
 class CurveReader:
@@ -110,7 +113,8 @@ class CurveReader:
             pa.array(column, type=field.type)
             for column, field in zip(columns, self.schema, strict=True)
         ]
-        return pa.Table.from_arrays(arrays, schema=self.schema)
+        table = pa.Table.from_arrays(arrays, schema=self.schema)
+        return _whole_table(table, frozenset(CURVE_COLUMNS) - {"epoch"})
 
 
 class ChoiceReader:
@@ -197,12 +201,31 @@ class ChoiceReader:
 
 
 def value_reader(distribution: str) -> Callable[[float], Any]:
-    """From Optuna's internal value of a parameter to its own, by its distribution's JSON."""
-    data = json.loads(distribution)
-    kind, settings = data["name"], data["attributes"]
-    if kind == "CategoricalDistribution":
-        return lambda value: settings["choices"][int(value)]
-    return int if kind == "IntDistribution" else float
+    """From Optuna's internal value of a parameter to its own, by its distribution's JSON.
+
+    Raises:
+        ValueError: there is no such distribution; what is returned, if it has no such value.
+    """
+    what = "the distribution of a parameter"
+    data = load_json(distribution, what)
+    try:
+        kind, settings = data["name"], data["attributes"]
+        choices = settings["choices"] if kind == "CategoricalDistribution" else None
+    except (KeyError, TypeError):
+        raise ValueError(f"{what} is damaged: {shown(distribution)}") from None
+    if choices is None:
+        return _whole if kind == "IntDistribution" else float
+
+    def choice(value: float) -> Any:
+        if not isinstance(choices, list) or not 0 <= int(value) < len(choices):
+            raise ValueError(f"{what} is damaged: it has no choice {value:g}")
+        return choices[int(value)]
+
+    return choice
+
+
+def _whole(value: float) -> int:
+    return int(value)
 
 
 def read_json(text: str, trial: int, key: str, kind: type) -> Any:
@@ -211,10 +234,7 @@ def read_json(text: str, trial: int, key: str, kind: type) -> Any:
     Raises:
         ValueError: it is not whole, or not of that kind; the message names trial and attribute.
     """
-    try:
-        data = json.loads(text)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"trial {trial}: its {key!r} is damaged: {error}") from None
+    data = load_json(text, f"trial {trial}: its {key!r}")
     if not isinstance(data, kind):
         raise ValueError(f"trial {trial}: its {key!r} is damaged: it is no {kind.__name__}")
     return data
@@ -225,10 +245,17 @@ def _trial_row(
 ) -> dict[str, Any]:
     known = read_json(found.get("proposal", "{}"), trial.number, "proposal", dict)
     result = read_json(found.get("result", "{}"), trial.number, "result", dict)
-    state = STATES[trial.state]
+    state = STATES.get(trial.state)
+    if state is None:
+        raise ValueError(f"trial {trial.number}: has state {shown(trial.state)}, which is unknown")
     ended = state != "running"
     interrupted = "interrupted" if "interrupted" in found else ""
     costs = known.get("costs", {})
+    if not isinstance(costs, dict):
+        raise ValueError(f"trial {trial.number}: its 'proposal' is damaged: its costs are none")
+    what = f"trial {trial.number}: its 'result'"
+    seconds = read_as(float, result.get("elapsed_seconds", 0.0), what)
+    stop = read_as(Stop, result["stop"], what) if result.get("stop") else None
     return {
         "trial_id": trial.trial_id,
         "number": trial.number,
@@ -246,17 +273,34 @@ def _trial_row(
         "expected_share": known.get("expected_share"),
         "reused": bool(result.get("reused", False)) if ended else False,
         "architecture": known.get("architecture", ""),
-        "elapsed_seconds": float(result.get("elapsed_seconds", 0.0)),
+        "elapsed_seconds": seconds,
         "is_lost": bool(result.get("lost", False)),
-        "stop": json.dumps(result["stop"]) if result.get("stop") else "",
+        "stop": json.dumps(asdict(stop)) if stop is not None else "",
     }
+
+
+_MAY_LACK = frozenset({"error", "latency_ms", "expected_share", "started", "finished"})
+
+
+def _whole_table(table: Any, may_lack: frozenset[str]) -> Any:
+    """The table, if only columns that may lack values do.
+
+    Raises:
+        pyarrow.ArrowInvalid: another one does.
+    """
+    for name in table.schema.names:
+        if name not in may_lack and table[name].null_count:
+            raise pa.ArrowInvalid(f"it has no {name}")
+    return table
 
 
 def _points(trial: TrialRow, text: str, width: int) -> list[list[float | None]]:
     points: list[list[float | None]] = read_json(text, trial.number, "curve", list)
     for point in points:
         if not isinstance(point, list) or not 0 < len(point) <= width:
-            raise ValueError(f"trial {trial.number}: its 'curve' is damaged: {point!r} is no point")
+            raise ValueError(
+                f"trial {trial.number}: its 'curve' is damaged: {shown(point)} is no point"
+            )
     return points
 
 

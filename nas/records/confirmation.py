@@ -21,8 +21,9 @@ import pandas as pd
 
 from nas.architecture import Architecture
 from nas.records import schema
+from nas.records.parsing import read_as
 from nas.records.reading import Run
-from nas.records.stored import CONFIRMATION, COSTS, FORMAT, Location
+from nas.records.stored import CONFIRMATION, COSTS, FORMAT, Location, check_format
 
 Role: TypeAlias = Literal["front", "control", "preset", "random"]
 
@@ -98,24 +99,9 @@ class ConfirmSettings:
         Raises:
             ValueError: a newer format, or incomplete; the message says of what.
         """
-        if data.get("format", 0) > FORMAT:
-            raise ValueError(
-                f"{where} has format {data['format']}, newer than this version reads ({FORMAT}); "
-                f"update the package to read it"
-            )
-        try:
-            finalists = [
-                Finalist(**{**item, "picks": tuple(item["picks"])}) for item in data["finalists"]
-            ]
-            return ConfirmSettings(
-                top=int(data["top"]),
-                seeds=int(data["seeds"]),
-                controls=int(data["controls"]),
-                landmarks=tuple(data["landmarks"]),
-                finalists=tuple(finalists),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{where} has incomplete settings: {error}") from None
+        check_format(data, where)
+        values = {key: value for key, value in data.items() if key != "format"}
+        return read_as(ConfirmSettings, values, f"{where}: its settings")
 
 
 class Confirmation:
@@ -196,14 +182,23 @@ class Confirmation:
     @cached_property
     def test_images(self) -> int:
         """Images of the test split; 0 before it was measured."""
-        data = self.study.attribute("test")
-        return int(data["images"]) if data else 0
+        return self._test.images
 
     @cached_property
     def test(self) -> dict[int, tuple[float, float]]:
         """(error, loss) on the test split by row; empty before all are trained."""
-        data = self.study.attribute("test") or {"results": {}}
-        return {int(row): (pair[0], pair[1]) for row, pair in data["results"].items()}
+        return dict(self._test.results)
+
+    @property
+    def _test(self) -> _Test:
+        data = self.study.attribute("test") or {"images": 0, "results": {}}
+        return read_as(_Test, data, f"the confirmation of run {self.run.name!r}: its 'test'")
+
+
+@dataclass(frozen=True)
+class _Test:
+    images: int
+    results: dict[int, tuple[float, float]]
 
 
 def confirmation_location(run: Run) -> Location:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,7 @@ from nas.records.columns import value_reader
 from nas.records.databases import Database, shown_url
 from nas.records.drivers import Drivers, read_drivers
 from nas.records.frames import choices_frame, typed_frame
+from nas.records.parsing import load_json, read_as, shown
 from nas.records.store import Progress, Store, Study
 from nas.records.stored import (
     CONFIRMATION,
@@ -136,16 +138,20 @@ class Run:
         with self.database.snapshot() as connection:
             rows = schema.all_parameters(connection, self.study_id)
         for number, name, value, text in rows:
-            if text not in readers:
-                readers[text] = value_reader(text)
-            values.setdefault(number, {})[name] = readers[text](value)
+            try:
+                if text not in readers:
+                    readers[text] = value_reader(text)
+                values.setdefault(number, {})[name] = readers[text](value)
+            except ValueError as error:
+                raise ValueError(f"run {self.name!r}: trial {number}: {error}") from None
         return values
 
     @cached_property
     def rejections(self) -> Rejections:
         """Proposals that cost no training: counts by reason, and the last hundred."""
         data = self._study_attribute("rejections") or {"counts": {}, "last": []}
-        return Rejections(data["counts"], tuple(data["last"]))
+        found = read_as(_Rejections, data, f"run {self.name!r}: its 'rejections'")
+        return Rejections(found.counts, tuple(asdict(row) for row in found.last))
 
     @cached_property
     def ended(self) -> Ended | None:
@@ -160,7 +166,7 @@ class Run:
     @cached_property
     def _ended(self) -> Ended | None:
         data = self._study_attribute("ended")
-        return Ended(**data) if data else None
+        return read_as(Ended, data, f"run {self.name!r}: its 'ended'") if data else None
 
     @cached_property
     def elapsed_seconds(self) -> float:
@@ -178,7 +184,8 @@ class Run:
     @cached_property
     def given_up_seconds(self) -> float:
         """Device-seconds spent on trials that had to begin again."""
-        return float(self._study_attribute("given_up_seconds") or 0.0)
+        data = self._study_attribute("given_up_seconds") or 0.0
+        return read_as(float, data, f"run {self.name!r}: its 'given_up_seconds'")
 
     @property
     def state(self) -> RunState:
@@ -230,7 +237,8 @@ class Run:
         with self.database.snapshot() as connection:
             rows = schema.system_attributes(connection, self.study_id)
         for number, key, text in rows:
-            states.setdefault(number, {})[key] = json.loads(text)
+            what = f"run {self.name!r}: trial {number}: its {shown(repr(key))}"
+            states.setdefault(number, {})[key] = load_json(text, what)
         return states
 
     @cached_property
@@ -270,6 +278,8 @@ class Run:
         :class:`nas.latency.LatencyTable` reads it.
         """
         data: dict[str, Any] | None = self._study_attribute(LATENCY_TABLE)
+        if data is not None and not isinstance(data, dict):
+            raise ValueError(f"run {self.name!r}: its 'latency' is damaged: it is no table")
         return data
 
     def attribute(self, key: str) -> Any:
@@ -279,7 +289,21 @@ class Run:
     def _study_attribute(self, key: str) -> Any:
         with self.database.snapshot() as connection:
             text = schema.study_attributes(connection, self.study_id).get(key)
-        return None if text is None else json.loads(text)
+        return None if text is None else load_json(text, f"run {self.name!r}: its {key!r}")
+
+
+@dataclass(frozen=True)
+class _Rejection:
+    number: int
+    kind: str
+    reason: str
+    values: list[int | float | str | bool | None]
+
+
+@dataclass(frozen=True)
+class _Rejections:
+    counts: dict[str, int]
+    last: list[_Rejection]
 
 
 def driver_of(run: Run) -> int | None:

@@ -24,6 +24,7 @@ from nas.records.cache import Manifest, Segment, TableFiles, Witness, cache_dire
 from nas.records.columns import ChoiceReader, CurveReader, Reader, TrialReader
 from nas.records.databases import Database
 from nas.records.frames import by_number, merged
+from nas.records.parsing import shown
 from nas.records.schema import TrialRow
 from nas.records.stored import Location, RunSettings
 
@@ -198,13 +199,13 @@ class _Table:
     def _read_rows(self, connection: sqlalchemy.Connection, trials: Sequence[TrialRow]) -> Any:
         try:
             return self._reader.read(connection, trials)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError, TypeError, UnicodeError) as error:
             where = f"run {self._study.location.name!r}"
             for trial in trials if len(trials) > 1 else ():
                 self._read_rows(connection, [trial])  # says which one it is
             number = trials[0].number
             raise ValueError(
-                f"{where}: trial {number} holds what is no value of its column: {error}"
+                f"{where}: trial {number} holds what is no value of its column: {shown(error)}"
             ) from None
         except ValueError as error:
             raise ValueError(f"run {self._study.location.name!r}: {error}") from None

@@ -16,8 +16,9 @@ Times are local; seconds, bytes and counts are plain integers and floats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -25,6 +26,8 @@ import sqlalchemy
 from sqlalchemy.exc import SQLAlchemyError
 
 from nas.architecture import Architecture
+from nas.cost import LATENCY
+from nas.records.parsing import read_as, shown
 
 FORMAT = 1
 """The version of what is written here; a newer one is refused."""
@@ -96,9 +99,10 @@ class RunSettings:
     value an objective. ``evaluate`` names the caller's own function, if there was one.
     ``trials``, ``seconds`` and ``device_seconds`` limit the run over all restarts, and
     ``patience`` ends it when little more is expected; None is no limit. Rows of before they were
-    recorded had the default. ``halving``: trials may be stopped at their rungs. ``first`` are
-    networks to try before all others, as (origin, architecture JSON). ``data`` has the sizes and
-    a checksum of the training data, where the search loads it.
+    recorded had the default. ``trial_seconds`` limits each trial. ``halving``: trials may be
+    stopped at their rungs. ``first`` are networks to try before all others, as (origin,
+    architecture JSON). ``data`` has the sizes and a checksum of the training data, where the
+    search loads it.
     """
 
     space: str
@@ -117,6 +121,7 @@ class RunSettings:
     seconds: float | None = None
     device_seconds: float | None = None
     patience: float | None = None
+    trial_seconds: float | None = None
     halving: bool = False
     first: tuple[tuple[str, str], ...] = ()
     data: dict[str, int] | None = None
@@ -130,25 +135,44 @@ class RunSettings:
         """Read what :meth:`to_data` wrote.
 
         Raises:
-            ValueError: a newer format, or a field is missing; the message names the run.
+            ValueError: a newer format, or a field is missing or of another type; the message
+                names the run and the field.
         """
-        if data.get("format", 0) > FORMAT:
-            raise ValueError(
-                f"{where} has format {data['format']}, newer than this version reads ({FORMAT}); "
-                f"update the package to read it"
-            )
+        check_format(data, where)
         known = {item.name for item in fields(RunSettings)}
         values = {name: value for name, value in data.items() if name in known}
-        try:
-            settings = RunSettings(**values)
-        except TypeError as error:
-            raise ValueError(f"{where} has incomplete settings: {error}") from None
-        lists = {
-            "objectives": tuple(settings.objectives),
-            "reference": tuple(settings.reference),
-            "first": tuple((origin, text) for origin, text in settings.first),
-        }
-        return RunSettings(**{**values, **lists})
+        settings = read_as(RunSettings, values, f"{where}: its 'settings'")
+        objectives, reference = settings.objectives, settings.reference
+        names = ("error", *COSTS, LATENCY)
+        if "error" not in objectives or not set(objectives) <= set(names):
+            raise ValueError(
+                f"{where}: its objectives must be error and any of {', '.join(names[1:])}, not "
+                f"{shown(', '.join(objectives))}"
+            )
+        finite = [math.isfinite(value) for value in (*reference, *settings.budgets.values())]
+        if len(reference) != len(objectives) or not all(finite):
+            raise ValueError(
+                f"{where}: its reference point and budgets must be numbers, one an objective, not "
+                f"{shown(reference)} and {shown(settings.budgets)}"
+            )
+        # Whole numbers stay whole.
+        return replace(settings, budgets=dict(values["budgets"]))
+
+
+def check_format(data: Any, where: str) -> None:
+    """Refuse settings that are none, or of a newer version.
+
+    Raises:
+        ValueError: they are; the message begins with ``where``.
+    """
+    version = data.get("format", 0) if isinstance(data, Mapping) else None
+    if not isinstance(version, int):
+        raise ValueError(f"{where}: its settings are damaged: they have no format")
+    if version > FORMAT:
+        raise ValueError(
+            f"{where} has format {shown(version)}, newer than this version reads ({FORMAT}); "
+            f"update the package to read it"
+        )
 
 
 @dataclass(frozen=True)

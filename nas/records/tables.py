@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
+from nas.records.outages import engine_settings
 from nas.records.stored import Location
 
 CREATING = 7_112_981
@@ -66,6 +67,17 @@ class Storage(RDBStorage):
         trial.number = trial.count_past_trials(session)
         session.flush()
         return trial
+
+    def add_trial(self, study_id: int, template: FrozenTrial) -> tuple[int, int]:
+        """Write a new trial; its id and its number.
+
+        Optuna itself tries five times, also after a try that was done and whose answer was lost:
+        the trial would be there twice. Who writes tries again (:mod:`nas.records.lasting`).
+        """
+        with self.transaction() as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            trial = self._get_prepared_new_trial(study_id, template, session)
+            return int(trial.trial_id), int(trial.number)
 
     def transaction(self) -> contextlib.AbstractContextManager[Session]:
         """A session that commits at its end, or takes all back where something is raised."""
@@ -109,7 +121,8 @@ def open_storage(location: Location, url: str | None = None) -> Storage:
     """
     url = location.url if url is None else url
     backend = sqlalchemy.make_url(url).get_backend_name()
-    settings = {"connect_args": {"timeout": BUSY_SECONDS}} if backend == "sqlite" else {}
+    busy = {"connect_args": {"timeout": BUSY_SECONDS}}
+    settings = busy if backend == "sqlite" else engine_settings(url)
     with _creating_alone(url) if backend == "postgresql" else contextlib.nullcontext():
         return Storage(url, engine_kwargs=settings)
 
@@ -127,7 +140,7 @@ def directory_locked(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _creating_alone(url: str) -> Iterator[None]:
-    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool, **engine_settings(url))
     with engine.connect() as connection:
         # The table that is made last.
         made = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()

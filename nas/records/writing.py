@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -82,9 +82,9 @@ class RunWriter:
         """
         template = self._template(proposal, outcome, elapsed_seconds)
         with self._writing():
-            trial = self._storage._create_new_trial(self._study_id, template)
-        self._trial_ids[trial.number] = trial._trial_id
-        return trial.number
+            trial_id, number = self._storage.add_trial(self._study_id, template)
+        self._trial_ids[number] = trial_id
+        return number
 
     def _template(
         self,
@@ -94,7 +94,7 @@ class RunWriter:
         **attributes: Any,
     ) -> FrozenTrial:
         """All rows of a new trial, as Optuna takes them."""
-        attributes = {"proposal": _proposal_data(proposal), **attributes}
+        attributes = {"proposal": proposal_data(proposal), **attributes}
         state, values = TrialState.RUNNING, None
         if outcome is not None:
             attributes["result"] = _outcome_data(outcome, elapsed_seconds)
@@ -156,6 +156,25 @@ class RunWriter:
     def set_attribute(self, key: str, value: Any) -> None:
         """Replace what the study holds under a key of its own; JSON data."""
         self._set_study(key, value)
+
+    # ------------------------------------------------------------------ a storage that is away
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the storage did not answer when it was last asked; this writer does not wait."""
+        return False
+
+    @property
+    def notice(self) -> str:
+        """What to tell of a storage that is away; empty where it is not."""
+        return ""
+
+    def flush(self) -> bool:
+        """Write what waits for the storage; whether all is written."""
+        return True
+
+    def settle(self, is_hurried: Callable[[], bool]) -> None:
+        """Wait until all is written, or somebody is in a hurry."""
 
     def close(self) -> None:
         """Give the database back."""
@@ -339,7 +358,8 @@ def quiet_optuna() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _proposal_data(proposal: Proposal) -> dict[str, Any]:
+def proposal_data(proposal: Proposal) -> dict[str, Any]:
+    """What a trial's row says of its proposal, as JSON data."""
     return {
         "architecture": proposal.architecture.to_json(),
         "fingerprint": proposal.architecture.fingerprint,

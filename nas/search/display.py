@@ -39,6 +39,7 @@ class Progress:
     """A search at one moment. Errors are fractions; NaN and None stand for what is not known.
 
     ``capacity`` is how many trials can run at once, which on a GPU changes with measurements.
+    ``notice`` is what a user should know for as long as it lasts; empty where there is nothing.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Progress:
     stopped: int = 0
     device_seconds: float = 0.0
     limit_device_seconds: float | None = None
+    notice: str = ""
 
 
 class Display(Protocol):
@@ -149,6 +151,8 @@ def summary(progress: Progress) -> str:
     parts.append(f"front {progress.front}, best error {_percent(progress.best_error)}")
     parts.append(f"hypervolume {progress.hypervolume:.3f}")
     parts.append(_clock(progress))
+    if progress.notice:
+        parts.append(progress.notice)
     return " | ".join(parts)
 
 
@@ -171,7 +175,8 @@ def picture(progress: Progress) -> RenderableType:
     )
     rejected = ", ".join(f"{count} {kind}" for kind, count in sorted(progress.rejected.items()))
     counts_line = Text(f"{_running_count(progress)} | rejected: {rejected or 'none'}")
-    return Group(head, facts, counts_line, _running(progress))
+    notice = [Text(progress.notice, style="bold")] if progress.notice else []
+    return Group(head, facts, counts_line, *notice, _running(progress))
 
 
 def _running(progress: Progress) -> RenderableType:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from nas.cost import LATENCY, format_cost
 from nas.quantities import format_count
 from nas.records import Ended, Outcome, Run
+from nas.records.lasting import StorageAwayError
 from nas.records.writing import RunWriter
 from nas.search.display import Display, Progress, RunningTrial
 from nas.search.ending import Ending
@@ -31,12 +32,10 @@ from nas.search.halving import Halving
 from nas.search.interrupts import signals_taken
 from nas.search.ledger import Ledger, Trial, stored_trials
 from nas.search.limits import Limits
+from nas.search.losses import is_overdue, overdue_outcome, take_loss
 from nas.search.proposals import Accepted, Proposals
 from nas.search.rungs import Rungs
 from nas.task import Task
-
-MOST_TRIES = 4
-"""A job whose worker dies, with no other job beside it, is submitted again three times."""
 
 KILLED = "the driver ended without a word"
 
@@ -73,6 +72,7 @@ class Search:
         self._queue: deque[int] = deque()
         self._waiting: dict[int, list[int]] = {}
         self._next = 0
+        self._held: Accepted | None = None
         self._ending = Ending(limits, ledger)
         self._rungs = Rungs(halving, executor, ledger)
         self._rejections_written = (0.0, proposals.rejections.total)
@@ -107,7 +107,8 @@ class Search:
         """Search until a limit, the end of the space, or Ctrl-C; what runs then is given up.
 
         Raises:
-            OSError: the study cannot be written any more; what was finished is in it.
+            OSError: the study cannot be written any more; what was finished is in it, or in the
+                journal that a resumed search takes up.
             RuntimeError: no worker can be kept alive.
             KeyboardInterrupt: Ctrl-C was pressed twice.
         """
@@ -151,13 +152,16 @@ class Search:
             stopped=ledger.num_stopped,
             device_seconds=ledger.device_seconds,
             limit_device_seconds=limits.device_seconds,
+            notice=self._writer.notice,
         )
 
     def _run_to_end(self) -> Ended:
         while not (ended := self._end()):
+            self._writer.flush()
             is_busy = self._fill()
             self._display.update(self.progress())
             self._take_all(self._executor.poll(0.0 if is_busy else TICK_SECONDS))
+            self._end_overdue()
         # What was done at this very moment still counts.
         self._take_all(self._executor.poll(0.0))
         return self._end() or ended
@@ -192,10 +196,16 @@ class Search:
         return False
 
     def _propose(self) -> bool:
-        """One try at a new trial; False where there is nothing more to propose."""
-        accepted = self._attempt(self._next)
+        """One try at a new trial; False where there is nothing to propose now."""
+        if self._writer.is_away:
+            return False
+        accepted, self._held = self._held or self._attempt(self._next), None
         if accepted is not None:
-            self._begin(accepted)
+            try:
+                self._begin(accepted)
+            except StorageAwayError:
+                self._held = accepted  # it gets its row when the storage is back
+                return False
         self._write_rejections(every=REJECTIONS_EVERY_SECONDS)
         return not self._ending.is_dry
 
@@ -211,9 +221,9 @@ class Search:
 
     def _begin(self, accepted: Accepted) -> None:
         proposal = accepted.proposal
-        self._ending.expect(proposal.expected_share)
         outcome = self._ledger.known_outcome(proposal.proxy_fingerprint)
         number = self._writer.add(proposal, outcome, self._ending.seconds)
+        self._ending.expect(proposal.expected_share)
         assert number == self._next, "somebody else writes this study"
         self._next += 1
         self._ledger.trials[number] = Trial(proposal, accepted.handle)
@@ -265,7 +275,7 @@ class Search:
 
     def _take(self, number: int, trial: Trial, report: Report) -> None:
         if report.kind == "started":
-            trial.started = time.monotonic()
+            trial.take_up(time.monotonic())
         elif report.kind == "rung":
             assert report.result is not None
             trial.add(report.result)
@@ -286,21 +296,24 @@ class Search:
     def _take_lost(self, number: int, trial: Trial, report: Report) -> None:
         self._give_up_seconds(number)
         del self._running[number]
-        reason = report.reason
-        if report.is_shared:
-            # It may have been the others: only what happens to it alone counts against it.
-            trial.tries -= 1
-            self._display.note(
-                f"trial {number}: {reason}, with others beside it; it runs again alone"
-            )
+        loss = take_loss(trial, report)
+        if loss.outcome is None:
+            self._display.note(f"trial {number}: {loss.note}")
             self._queue.appendleft(number)
-        elif trial.tries < MOST_TRIES:
-            self._display.note(f"trial {number}: {reason}; it runs again")
-            self._queue.appendleft(number)
-        else:
-            self._executor.stop(number)
-            reason = f"{reason}, {trial.tries} times in all"
-            self._finish(number, Outcome("failed", reason=reason, is_lost=True))
+            return
+        self._executor.stop(number)
+        self._finish(number, loss.outcome)
+
+    def _end_overdue(self) -> None:
+        """Give up the trials that are over the limit of one trial's time."""
+        limit, now = self._ending.limits.trial_seconds, time.monotonic()
+        for number, trial in list(self._running.items()):
+            if limit is None or not is_overdue(trial, limit, now):
+                continue
+            # Where another job of its process hangs, it is that one's time, not this one's.
+            if not self._executor.is_held(number):
+                self._executor.stop(number)
+                self._take_end(number, trial, overdue_outcome(trial, limit))
 
     def _finish(self, number: int, outcome: Outcome) -> None:
         trial = self._ledger.trials[number]
@@ -379,6 +392,7 @@ class Search:
 
     def _say_ended(self, ended: Ended) -> None:
         self._writer.set_ended(ended)
+        self._writer.settle(lambda: bool(self._ending.stopped_by))
 
     def _write_rejections(self, every: float = 0.0) -> None:
         written, total = self._rejections_written

@@ -10,8 +10,16 @@ workers. :class:`ScriptedExecutor` is the shipped double, without processes or t
 ``done``     all epochs are trained; ``result`` is the last rung's
 ``failed``   the network cannot be trained; ``reason`` says why; trying again gives the same
 ``lost``     the worker died; ``reason`` has its exit code. The job may be submitted again, or be
-             given up by ``stop``; if it ran beside others (``is_shared``), the loss says nothing
-             about it, and it runs alone then
+             given up by ``stop``. What the death says about the job:
+
+             ``is_crash``      the process ended by itself, while the job had it to itself: by a
+                               signal such as SIGSEGV, or by an exit of its own
+             ``is_shared``     it ran beside others: the loss says nothing about it, and it runs
+                               alone then
+             ``is_bystander``  another job is known to be the reason (it did not end, and its
+                               worker was killed): nothing is held against this one
+             none of them      death came from outside: SIGKILL, as people and the kernel use it
+                               where memory runs out, or the node was lost
 """
 
 from __future__ import annotations
@@ -56,6 +64,8 @@ class Report:
     result: RungResult | None = None
     reason: str = ""
     is_shared: bool = False
+    is_crash: bool = False
+    is_bystander: bool = False
 
 
 class Executor(Protocol):
@@ -83,7 +93,16 @@ class Executor(Protocol):
         ...
 
     def stop(self, number: int) -> None:
-        """Give a job up; no report of it comes after this. Unknown numbers are ignored."""
+        """Give a job up; no report of it comes after this. Unknown numbers are ignored.
+
+        Its place is free again soon after, even if the job hangs: an executor kills a worker that
+        does not let go of a job within a grace, and replaces it. Other jobs of that worker are
+        reported as lost, ``is_bystander``.
+        """
+        ...
+
+    def is_held(self, number: int) -> bool:
+        """Whether another job hangs and so keeps this one from its turns; unknown ones are not."""
         ...
 
     def close(self) -> None:
@@ -147,6 +166,10 @@ class ScriptedExecutor:
     def stop(self, number: int) -> None:
         """Forget a job."""
         self._forget(number)
+
+    def is_held(self, number: int) -> bool:
+        """Scripts do not hang."""
+        return False
 
     def _forget(self, number: int) -> None:
         self._running.pop(number, None)

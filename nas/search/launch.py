@@ -14,9 +14,11 @@ from nas.architecture import Architecture
 from nas.latency.solitude import training
 from nas.quantities import unknown_name
 from nas.records import RESULTS, Run
+from nas.records.drivers import GRACE_SECONDS
+from nas.records.lasting import WAIT_SECONDS
 from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
-from nas.search.driving import drive, drive_together
+from nas.search.driving import Waits, drive, drive_together
 from nas.search.executor import Executor
 from nas.search.prepare import Prepared, prepare, with_data
 from nas.search.request import SearchRequest
@@ -50,6 +52,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     seconds: float | None = None,
     device_seconds: float | None = None,
     patience: float | None = None,
+    trial_seconds: float | None = None,
     halving: bool | None = None,
     workers: int | None = None,
     concurrency: int | None = None,
@@ -58,6 +61,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     seed: int | None = None,
     seed_with: Sequence[str | Architecture] = (),
     storage: str | None = None,
+    storage_wait_seconds: float = WAIT_SECONDS,
     resume: bool = False,
     join: bool = False,
     grace_seconds: float | None = None,
@@ -74,12 +78,14 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     trials took together; each for the run over all restarts. With all None a new run trains 64
     trials; None in a resumed one is as recorded, and a given value replaces the recorded one.
     ``patience`` ends a search with the sampler ``pareto`` when its next ten trials are expected to
-    add less than this share to the hypervolume each. ``halving`` stops trials at their rungs that
+    add less than this share to the hypervolume each. A trial that trains for longer than
+    ``trial_seconds`` is given up and failed, and its worker is replaced if it hangs; by default
+    there is no limit. ``halving`` stops trials at their rungs that
     others leave behind (:mod:`nas.search.halving`); it is off in a new run. ``seed_with`` are
     presets or architectures to try first. ``data`` stands in for the task's data set.
     ``evaluate(architecture, task, seed)`` returns an error from 0 to 1 in place of the proxy
-    training: with one worker (the default then) it is called in this process, with more in worker
-    processes that import its module.
+    training: with one worker (the default then) it is called in this process, with more, or with
+    ``trial_seconds``, in worker processes that import its module.
     ``device`` auto is the recorded one in a resumed run. ``latency_device`` is the one whose
     latency is minimised or bounded, by default the same; its table is measured before anything
     trains, unless it was before.
@@ -89,11 +95,14 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
     creates it if it is the first; all settings are the run's, and so are the limits. It needs
     PostgreSQL as ``storage``, or one machine. Of a driver that nothing was heard of for
     ``grace_seconds`` (60) the others take the trials over.
+    A ``storage`` that is away is waited for so long as ``storage_wait_seconds``, while what runs
+    goes on; after that the search ends, and a resumed one takes up what was finished.
     ``executor`` may be an object of your own. ``display`` shows the search; none by default.
 
     Raises:
         ValueError: a setting is wrong; nothing was written.
-        OSError: the study cannot be written (any more); what was finished is in it.
+        OSError: the study cannot be written (any more); what was finished is in it, or in the
+            run's directory for a resumed search.
         RuntimeError: no worker can be kept alive; or latencies have to be measured, and trials
             train on this machine.
     """
@@ -110,6 +119,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seconds=seconds,
         device_seconds=device_seconds,
         patience=patience,
+        trial_seconds=trial_seconds,
         halving=halving,
         workers=workers,
         concurrency=concurrency,
@@ -118,6 +128,7 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
         seed=seed,
         seed_with=seed_with,
         storage=storage,
+        storage_wait_seconds=storage_wait_seconds,
         resume=resume,
         join=join,
         grace_seconds=grace_seconds,
@@ -142,20 +153,23 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
             concurrency=concurrency,
             evaluate=evaluate,
             data=data,
+            is_limited=prepared.limits.trial_seconds is not None,
         )
     else:
         runner = executor
     try:
         with training(shown.note):
             if not join:
-                return drive(prepared, runner, shown)
+                return drive(prepared, runner, shown, storage_wait_seconds)
 
             def prepare_again() -> Prepared:
                 again = prepare(space, task, request, evaluate=function, note=shown.note)
                 digest = prepared.settings.data
                 return again if digest is None else with_data(again, digest)
 
-            return drive_together(prepared, runner, shown, prepare_again, grace_seconds)
+            grace = GRACE_SECONDS if grace_seconds is None else grace_seconds
+            waits = Waits(grace_seconds=grace, storage_wait_seconds=storage_wait_seconds)
+            return drive_together(prepared, runner, shown, prepare_again, waits)
     finally:
         runner.close()
         shown.close()

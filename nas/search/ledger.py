@@ -30,13 +30,17 @@ Curve: TypeAlias = list[list[float | None]]
 class Trial:
     """A trial and its handle in the sampler's mirror; ``curve`` grows while it runs.
 
+    ``crashes`` are the tries that it ended its process in. ``started`` is when it was submitted,
+    and from when ``is_training`` on, when a worker took it up.
     ``is_curve_written``: the study has its curve as far as it goes.
     """
 
     proposal: Proposal
     handle: int
     tries: int = 0
+    crashes: int = 0
     started: float = 0.0
+    is_training: bool = False
     curve: Curve = field(default_factory=list)
     last: RungResult | None = None
     is_curve_written: bool = True
@@ -46,6 +50,11 @@ class Trial:
         self.tries += 1
         self.started, self.curve, self.last = now, [], None
         self.is_curve_written = True
+        self.is_training = False
+
+    def take_up(self, now: float) -> None:
+        """A worker has begun with it."""
+        self.started, self.is_training = now, True
 
     def add(self, result: RungResult) -> None:
         """It passed a rung."""

@@ -54,6 +54,7 @@ class Plan:
     trials: int | None
     limit_seconds: float | None
     limit_device_seconds: float | None
+    limit_trial_seconds: float | None
     halving: bool
     device: str
     workers: int
@@ -107,6 +108,7 @@ def plan_search(
         trials=limits.trials,
         limit_seconds=limits.seconds,
         limit_device_seconds=limits.device_seconds,
+        limit_trial_seconds=limits.trial_seconds,
         halving=settings.halving,
         device=prepared.device,
         workers=len(devices),

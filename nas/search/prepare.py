@@ -126,6 +126,7 @@ def prepare(
         seconds=limits.seconds,
         device_seconds=limits.device_seconds,
         patience=limits.patience,
+        trial_seconds=limits.trial_seconds,
         first=listed,
         device=device,
         evaluate=settings.evaluate if recorded else evaluate,
@@ -244,15 +245,24 @@ def _notes(recorded: RunSettings, device: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_request(request: SearchRequest) -> None:
+def _check_joining(request: SearchRequest) -> None:
     if request.join and request.resume:
         raise ValueError("join goes on with a run as well: leave out resume")
     if request.grace_seconds is not None and not request.join:
         raise ValueError("a grace is for drivers that join others: give join as well")
     if request.grace_seconds is not None and not 1 <= request.grace_seconds < math.inf:
         raise ValueError(f"the grace must be 1 second or more, not {request.grace_seconds!r}")
+
+
+def _check_request(request: SearchRequest) -> None:
+    _check_joining(request)
     if request.objectives is not None:
         check_objectives(request.objectives)
+    if not request.storage_wait_seconds >= 0:
+        raise ValueError(
+            f"the wait for a storage must be 0 seconds or more, not "
+            f"{request.storage_wait_seconds!r}"
+        )
     if request.sampler is not None:
         check_sampler(request.sampler)
     seed = request.seed

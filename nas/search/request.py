@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nas.architecture import Architecture
 from nas.records import RESULTS
+from nas.records.lasting import WAIT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class SearchRequest:
     seconds: float | None = None
     device_seconds: float | None = None
     patience: float | None = None
+    trial_seconds: float | None = None
     halving: bool | None = None
     workers: int | None = None
     concurrency: int | None = None
@@ -33,6 +35,7 @@ class SearchRequest:
     seed: int | None = None
     seed_with: Sequence[str | Architecture] = ()
     storage: str | None = None
+    storage_wait_seconds: float = WAIT_SECONDS
     resume: bool = False
     join: bool = False
     grace_seconds: float | None = None

@@ -15,7 +15,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 
@@ -27,6 +29,14 @@ from nas.training.device_queue import free_bytes
 
 MEASURED_TURNS, MOST_MEASURED_TURNS = 2, 5
 """A job's solo step time is the least of so many turns with steps; others only end an epoch."""
+
+
+TurnOf: TypeAlias = Callable[[int], AbstractContextManager[None]]
+
+
+def no_turn(number: int) -> AbstractContextManager[None]:
+    """Nobody wants to know whose turn it is."""
+    return nullcontext()
 
 
 @dataclass(eq=False)
@@ -44,7 +54,8 @@ class _Slot:
 class Rotation:
     """Gives turns to the jobs that ``begin`` makes; ``concurrency`` is told what is measured.
 
-    ``free_bytes()`` is the memory that further jobs could have.
+    ``free_bytes()`` is the memory that further jobs could have. ``turn_of(number)`` is entered for
+    each turn.
     """
 
     def __init__(
@@ -54,9 +65,10 @@ class Rotation:
         *,
         free_bytes: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.perf_counter,
+        turn_of: TurnOf = no_turn,
     ) -> None:
         self._begin, self._concurrency = begin, concurrency
-        self._free_bytes, self._clock = free_bytes, clock
+        self._free_bytes, self._clock, self._turn_of = free_bytes, clock, turn_of
         self._slots: deque[_Slot] = deque()
         self._last = 0.0
 
@@ -112,7 +124,8 @@ class Rotation:
             slot = self._slots[0]
             self._slots.rotate(-1)
             if not _is_busy(slot):
-                return self._turn(slot)
+                with self._turn_of(slot.job.number):
+                    return self._turn(slot)
         return []
 
     def _turn(self, slot: _Slot) -> list[Report]:
@@ -221,7 +234,13 @@ class Rotation:
         return Report(slot.job.number, kind, slot.result, reason)
 
 
-def create_rotation(work: Work, device: str, *, own_process: bool) -> Rotation:
+def create_rotation(
+    work: Work,
+    device: str,
+    *,
+    own_process: bool,
+    turn_of: TurnOf = no_turn,
+) -> Rotation:
     """Open ``work`` on a device of this process, with as many jobs at once as it says."""
     concurrency: Concurrency
     if work.concurrency is not None or device == "cpu":
@@ -229,7 +248,12 @@ def create_rotation(work: Work, device: str, *, own_process: bool) -> Rotation:
     else:
         concurrency = ConcurrencyChooser()
     begin = work.open(device, own_process=own_process)
-    return Rotation(begin, concurrency, free_bytes=lambda: free_bytes(torch.device(device)))
+    return Rotation(
+        begin,
+        concurrency,
+        free_bytes=lambda: free_bytes(torch.device(device)),
+        turn_of=turn_of,
+    )
 
 
 def _is_busy(slot: _Slot) -> bool:

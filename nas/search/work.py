@@ -74,6 +74,22 @@ Evaluate: TypeAlias = Callable[[Architecture, Task, int], float]
 class DeviceError(RuntimeError):
     """The device cannot be used any more by this process, whatever is run on it."""
 
+    @property
+    def is_crash(self) -> bool:
+        """Whether a program's own fault ends so, rather than the device's (memory, bus, driver)."""
+        return any(words in str(self) for words in _PROGRAM_FAULTS)
+
+
+_PROGRAM_FAULTS = (
+    "illegal memory access",
+    "illegal instruction",
+    "illegal address",
+    "misaligned address",
+    "invalid program counter",
+    "device-side assert",
+)
+"""How CUDA calls what a kernel did wrong; after them a process has lost its device."""
+
 
 class Work(Protocol):
     """Something a worker can do; instances are pickled to it."""

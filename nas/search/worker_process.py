@@ -7,6 +7,7 @@ driver is gone. Left out: what the driver's side keeps of it (:mod:`nas.search.l
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from typing import NamedTuple
 
 from nas.search.executor import Job
 from nas.search.rotation import Rotation, create_rotation
+from nas.search.turns import Turns
 from nas.search.work import DeviceError, Work
 
 PAUSE_SECONDS = 0.0002
@@ -38,10 +41,14 @@ class Capacity:
 
 @dataclass(frozen=True)
 class LastWords:
-    """Why a worker ends itself; ``is_at_start``: another one would, too."""
+    """Why a worker ends itself; ``is_at_start``: another one would, too.
+
+    ``is_crash``: what it ran did what no program may do, as far as the device says.
+    """
 
     reason: str
     is_at_start: bool = False
+    is_crash: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,25 +59,34 @@ class Command:
     goes_on: bool
 
 
-def start_worker(work: Work, device: str) -> tuple[BaseProcess, Connection]:
+class Started(NamedTuple):
+    """A worker's process, the pipe to it, and whose turn it is there."""
+
+    process: BaseProcess
+    connection: Connection
+    turns: Turns
+
+
+def start_worker(work: Work, device: str) -> Started:
     """Start a process; through the pipe it takes a :class:`Job` or a :class:`Command`.
 
     It sends :class:`Capacity` when it is ready, reports, and perhaps :class:`LastWords`.
     """
     here, there = _CONTEXT.Pipe()
+    turns = Turns(_CONTEXT)
     process = _CONTEXT.Process(
-        target=_run_worker, args=(there, work, device), daemon=True, name="nas worker"
+        target=_run_worker, args=(there, work, device, turns), daemon=True, name="nas worker"
     )
     with _interrupts_blocked(), _main_hidden(work.needs_main):
         process.start()
     there.close()
-    return process, here
+    return Started(process, here, turns)
 
 
-def _run_worker(connection: Connection, work: Work, device: str) -> None:
+def _run_worker(connection: Connection, work: Work, device: str, turns: Turns) -> None:
     _end_with_parent()
     try:
-        rotation = create_rotation(work, device, own_process=True)
+        rotation = create_rotation(work, device, own_process=True, turn_of=turns.of)
     except Exception as error:  # noqa: BLE001 - whatever it is, the driver shows it and stops
         connection.send(LastWords(f"{type(error).__name__}: {error}", is_at_start=True))
         return
@@ -78,7 +94,7 @@ def _run_worker(connection: Connection, work: Work, device: str) -> None:
         _serve(connection, rotation)
     except DeviceError as failure:
         # Only a new process gets the device back; the driver starts one.
-        connection.send(LastWords(str(failure)))
+        connection.send(LastWords(str(failure), is_crash=failure.is_crash))
         os._exit(1)
     except (EOFError, ConnectionError):
         os._exit(1)  # the driver is gone: there is nobody to tell
@@ -113,12 +129,24 @@ def _take(message: object, rotation: Rotation) -> None:
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
+    # A job that hangs in C keeps every thread of this process from running, but not the kernel.
+    _die_with_parent()
 
     def watch() -> None:
         wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent watch").start()
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it is gone (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 @contextlib.contextmanager

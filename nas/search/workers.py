@@ -77,10 +77,12 @@ def create_executor(
     concurrency: int | None = None,
     evaluate: Evaluate | None = None,
     data: Split | TrainValidation | None = None,
+    is_limited: bool = False,
 ) -> Executor:
     """An executor on this machine; the data is loaded and shared first.
 
     ``concurrency`` is the number of trials at once on each GPU, None to choose it by measurement.
+    ``is_limited``: a trial's time is limited, which needs a process that can be killed.
 
     Raises:
         ValueError: workers, data or function are wrong.
@@ -92,7 +94,8 @@ def create_executor(
     devices = worker_devices(device, 1 if evaluate is not None and workers is None else workers)
     if evaluate is not None:
         own = OwnFunction(evaluate)
-        return InProcessExecutor(own) if len(devices) == 1 else LocalExecutor(own, devices)
+        is_here = len(devices) == 1 and not is_limited
+        return InProcessExecutor(own) if is_here else LocalExecutor(own, devices)
     split = load_training_data(task, data)
     from nas.datasets import measure_statistics
 

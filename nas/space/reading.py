@@ -87,7 +87,12 @@ def _path(steps: tuple[int | str, ...]) -> str:
     # pydantic names the member of the union after the stem's index.
     shown = steps[:2] + steps[3:] if steps[:1] == ("stem",) and len(steps) > 2 else steps
     shown = tuple(step for step in shown if step != "[key]")
-    return f"{'.'.join(map(str, shown))}: " if shown else ""
+    return f"{'.'.join(_short(step) for step in shown)}: " if shown else ""
+
+
+def _short(step: int | str) -> str:
+    text = str(step)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _rule(fault: Any) -> str:

@@ -67,16 +67,16 @@ def parse_settings(model: type[_Model], data: Any, source: str) -> _Model:
 def unknown_value(source: str, path: str, value: object, known: Iterable[str]) -> ValueError:
     """The error for a name that is none of the known ones, with the nearest."""
     names = list(known)
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(str(value)[:100], names, n=1, cutoff=0.0)
     return ValueError(
-        f"{source}: {path}: must be one of {', '.join(names)}, not {value!r}; "
+        f"{source}: {path}: must be one of {', '.join(names)}, not {_shown(value)}; "
         f"did you mean {near[0]!r}?"
     )
 
 
 def _first_error(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(step) for step in first["loc"] if step not in _TAGS)
+    path = ".".join(_cut(str(step)) for step in first["loc"] if step not in _TAGS)
     rule = first["msg"].removeprefix("Value error, ")
     start = f"{path}: " if path else ""
     if first["type"] == "extra_forbidden":
@@ -87,5 +87,8 @@ def _first_error(error: ValidationError) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -99,7 +99,7 @@ class Task(Settings):
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"the task is not complete JSON: {error}") from None
         return parse_task(data, "task")
 
