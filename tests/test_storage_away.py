@@ -565,6 +565,7 @@ def test_a_driver_that_shares_gives_up_on_a_server_that_stays_away(
             executor=ScriptedExecutor(stopping_at(6, server), 2),
             storage_wait_seconds=1,
             join=True,
+            grace_seconds=2,
             **settings,
         )
     server.start()
