@@ -73,6 +73,7 @@ class SharedSearch(Search):
         self._owners: dict[int, str | None] = {}
         self._ended_elsewhere: list[int] = []
         self._uncharged_seconds = 0.0
+        self._workers_elsewhere = 0
         self._rejections_known = self._proposals.rejections
         self._settled = self._next_look = 0.0
 
@@ -314,7 +315,9 @@ class SharedSearch(Search):
         self._ledger.given_up_seconds = news.given_up_seconds + self._uncharged_seconds
         for item in news.trials:
             self._take_trial(item)
-        self._ledger.measure_front()
+        self._workers_elsewhere = sum(one.workers for one in self._others(news.drivers))
+        if any(item.outcome is not None for item in news.trials):
+            self._ledger.measure_front()
         if any(item.proposal is not None for item in news.trials):
             self._proposals.leave_out_seen()
 
@@ -327,11 +330,12 @@ class SharedSearch(Search):
             self._ledger.trainer_of(number)
             self._open.add(number)
             self._next = number + 1
-        if item.owner == self._shared.owner and item.outcome is None:
-            return
-        if number in self._mine:
+        is_own = item.owner == self._shared.owner and item.outcome is None
+        if number in self._mine and not is_own:
             self._drop(number)
         self._owners[number] = item.owner
+        if is_own:
+            return
         trials[number].curve = item.curve
         if item.outcome is not None:
             self._hear_end(number, item.outcome)
@@ -411,13 +415,16 @@ class SharedSearch(Search):
 
     @property
     def _at_once(self) -> int:
-        return self._executor.capacity + sum(one.workers for one in self.others)
+        return self._executor.capacity + self._workers_elsewhere
 
     def _others(self, drivers: Drivers) -> list[Driver]:
         return [one for one in drivers.alive if one.name != self._shared.driver.name]
 
     def _is_run_elsewhere(self, number: int) -> bool:
-        return self._owners.get(number) in self._alive
+        # One of this driver's name that it does not know of came of a turn whose end it did not
+        # hear of: it is claimed like those of the dead.
+        owner = self._owners.get(number)
+        return owner in self._alive and owner != self._shared.owner
 
     def _orphans(self) -> list[int]:
         """The unfinished trials whose drivers are gone, or have given them up."""
