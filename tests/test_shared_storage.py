@@ -39,6 +39,7 @@ from nas.records import (
 )
 from nas.records.drivers import Driver, Drivers, this_driver
 from nas.records.heartbeat import Heartbeat
+from nas.records.news import NewsReader
 from nas.records.sharing import NotOwner, SharedWriter, check_shareable
 from nas.records.tables import open_storage
 from nas.records.writing import RunExists, RunWriter, create_run
@@ -603,3 +604,22 @@ def test_the_commands_of_the_page(
     assert "postgresql+psycopg://nas@db/nas" in text
     links = relative_links(text)
     assert [link for link in links if not (PAGE.parent / link).exists()] == []
+
+
+def test_a_turn_whose_end_was_not_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are there though the driver was told that they are not: it finds and claims them."""
+    know, calls = NewsReader.know, []
+
+    def deaf(self: NewsReader, trial_ids: dict[int, int], *, is_open: bool) -> None:
+        calls.append(is_open and bool(trial_ids))
+        if sum(calls) == 3 and calls[-1]:  # the rows are there: this comes after the commit
+            origin = sqlalchemy.exc.OperationalError("COMMIT", None, Exception("server closed"))
+            raise OSError("cannot write") from origin
+        know(self, trial_ids, is_open=is_open)
+
+    monkeypatch.setattr(NewsReader, "know", deaf)
+    run = search(tmp_path, None, capacity=2, trials=12, join=True)
+    assert sum(calls) >= 3
+    assert list(run.trials["state"]) == ["complete"] * 12
+    assert run.trials["fingerprint"].is_unique
+    assert run.state == "finished"

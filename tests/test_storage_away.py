@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -508,3 +509,69 @@ def test_a_wait_below_none_is_refused(tmp_path: Path) -> None:
             executor=ScriptedExecutor(trained),
             storage_wait_seconds=-1,
         )
+
+
+def test_drivers_that_share_a_run_wait_for_their_server_too(server: Server, tmp_path: Path) -> None:
+    """Two drivers; the server is stopped in the middle, and neither takes the other for dead."""
+    threads: list[threading.Thread] = []
+    stopped = threading.Lock()
+
+    def on_note(line: str) -> None:
+        if "complete: " in line and not threads and stopped.acquire(blocking=False):
+            server.stop()
+        elif "does not answer" in line and not threads:
+            threads.append(threading.Timer(AWAY_SECONDS, server.start))
+            threads[-1].start()
+
+    both = [Notes(on_note), Notes(on_note)]
+
+    def drive(notes: Notes) -> Run:
+        return run_search(
+            TINY,
+            small_task(),
+            name="shared",
+            results=tmp_path,
+            storage=server.url,
+            trials=24,
+            sampler="random",
+            executor=ScriptedExecutor(trained, 2),
+            display=notes,
+            join=True,
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(drive, both))
+    run = done[0].refresh()
+    for thread in threads:
+        thread.join()
+    check_complete(run, 24)
+    assert run.state == "finished"
+    said = [line for notes in both for line in notes.lines]
+    assert any("the storage answers again, after " in line for line in said)
+    assert not any("another driver has taken it over" in line for line in said)
+
+
+def test_a_driver_that_shares_gives_up_on_a_server_that_stays_away(
+    server: Server, tmp_path: Path
+) -> None:
+    """What it had recorded is there, and whoever joins next trains the rest."""
+    settings: dict[str, Any] = {"name": "left", "results": tmp_path, "storage": server.url}
+    with pytest.raises(OSError, match="cannot write run 'left'"):
+        run_search(
+            TINY,
+            small_task(),
+            trials=12,
+            sampler="random",
+            executor=ScriptedExecutor(stopping_at(6, server), 2),
+            storage_wait_seconds=1,
+            join=True,
+            grace_seconds=2,
+            **settings,
+        )
+    server.start()
+    before = Run(locate("left", tmp_path, server.url)).trials
+    assert (before["state"] == "complete").sum() >= 4
+    run = run_search(None, None, executor=ScriptedExecutor(trained, 2), join=True, **settings)
+    check_complete(run, 12)
+    done = before[before["state"] == "complete"]
+    pd.testing.assert_frame_equal(run.trials[run.trials["number"].isin(done["number"])], done)

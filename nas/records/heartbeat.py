@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from nas.records.drivers import ENDED, Driver, Drivers, database_seconds, names, read_drivers
+from nas.records.outages import engine_settings
 from nas.records.stored import Location
 from nas.records.tables import BUSY_SECONDS
 
@@ -43,10 +44,9 @@ class Heartbeat:
         workers: Callable[[], int],
     ) -> None:
         backend = sqlalchemy.make_url(location.url).get_backend_name()
-        settings = {"timeout": BUSY_SECONDS} if backend == "sqlite" else {}
-        self._engine = sqlalchemy.create_engine(
-            location.url, poolclass=NullPool, connect_args=settings
-        )
+        busy = {"connect_args": {"timeout": BUSY_SECONDS}}
+        settings = busy if backend == "sqlite" else engine_settings(location.url)
+        self._engine = sqlalchemy.create_engine(location.url, poolclass=NullPool, **settings)
         self._name, self._study_id = location.name, study_id
         self._driver, self._seconds, self._workers = driver, seconds, workers
         self._stopped = threading.Event()

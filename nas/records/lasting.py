@@ -111,12 +111,12 @@ class LastingWriter(RunWriter):
     # ------------------------------------------------------------------ what it says
 
     @property
-    def is_away(self) -> bool:  # type: ignore[override]
+    def is_away(self) -> bool:
         """Whether the storage did not answer when it was last asked."""
         return self._outage is not None
 
     @property
-    def notice(self) -> str:  # type: ignore[override]
+    def notice(self) -> str:
         """For how long the storage is away and how long it may be; empty where it is not."""
         outage = self._outage
         if outage is None:

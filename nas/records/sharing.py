@@ -25,20 +25,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from nas.quantities import format_seconds
 from nas.records import schema
 from nas.records.drivers import Driver, Drivers, read_drivers
 from nas.records.heartbeat import Heartbeat, remove_driver
+from nas.records.lasting import WAIT_SECONDS
 from nas.records.news import OWNER, News, NewsReader
+from nas.records.outages import is_passing, pause_seconds
 from nas.records.stored import Ended, Location, Proposal, Rejections, RunSettings
 from nas.records.writing import INTERRUPTED, RunWriter, now
+
+T = TypeVar("T")
 
 PROPOSING = 7_112_982
 """The first half of the advisory lock of a study's turn; the second is the study's id."""
@@ -72,7 +78,11 @@ def check_shareable(location: Location) -> None:
 
 
 class SharedWriter(RunWriter):
-    """Writes the trials of a run for one of several drivers."""
+    """Writes the trials of a run for one of several drivers.
+
+    A storage that is away is waited for, at most ``wait_seconds`` long and unless ``is_hurried``
+    says otherwise; ``note`` is told. What the driver's workers do goes on meanwhile.
+    """
 
     def __init__(
         self,
@@ -80,8 +90,13 @@ class SharedWriter(RunWriter):
         settings: RunSettings,
         distributions: Mapping[str, BaseDistribution],
         driver: Driver,
+        *,
+        note: Callable[[str], None] = lambda line: None,
+        wait_seconds: float = WAIT_SECONDS,
     ) -> None:
         super().__init__(location, settings.objectives, distributions)
+        self._note, self._wait_seconds = note, wait_seconds
+        self.is_hurried: Callable[[], bool] = lambda: False
         self.study_id, self.driver = self._study_id, driver
         self.owner = json.dumps(driver.name)
         self._reader = NewsReader(settings, self._study_id)
@@ -94,8 +109,50 @@ class SharedWriter(RunWriter):
             OSError: the study cannot be read.
             ValueError: a trial's data are damaged.
         """
+        return self.persist(self._look)
+
+    def _look(self) -> News:
         with self._writing(), self._storage.transaction() as session:
             return self._reader.read(session.connection())
+
+    def persist(self, do: Callable[[], T]) -> T:
+        """Do something, and again while the storage is away; it must be safe to be done twice.
+
+        Raises:
+            OSError: the storage was away for too long, or fails for good.
+        """
+        since, tries = time.monotonic(), 0
+        while True:
+            try:
+                found = do()
+            except OSError as error:
+                waited = time.monotonic() - since
+                if not is_passing(error) or waited >= self._wait_seconds or self.is_hurried():
+                    raise
+                if not tries:
+                    limit = format_seconds(self._wait_seconds)
+                    self._note(f"the storage does not answer; it is tried again for {limit}")
+                time.sleep(min(pause_seconds(tries), self._wait_seconds - waited))
+                tries += 1
+            else:
+                if tries:
+                    waited = time.monotonic() - since
+                    self._note(f"the storage answers again, after {format_seconds(waited)}")
+                return found
+
+    def wait_for_storage(self, error: OSError) -> None:
+        """After a turn that failed: wait until the storage answers.
+
+        Raises:
+            OSError: it does not, or the fault is of another kind.
+        """
+        if not is_passing(error):
+            raise error
+        self.persist(self._look_nothing)
+
+    def _look_nothing(self) -> None:
+        with self._writing():
+            self._storage.get_study_id_from_name(self.location.name)
 
     @contextlib.contextmanager
     def turn(self, seconds: float) -> Iterator[Turn | None]:
@@ -141,8 +198,18 @@ class SharedWriter(RunWriter):
         Raises:
             NotOwner: the trial is another driver's by now.
         """
-        super().finish(number, *arguments, **named)
+        own = super().finish
+        self.persist(lambda: own(number, *arguments, **named))
         self._reader.know({self._trial_id(number): number}, is_open=False)
+
+    def set_curve(self, number: int, points: Sequence[Sequence[float | None]]) -> None:
+        """See :meth:`RunWriter.set_curve`.
+
+        Raises:
+            NotOwner: the trial is another driver's by now.
+        """
+        own = super().set_curve
+        self.persist(lambda: own(number, points))
 
     def interrupt(self, number: int) -> None:
         """Give a running trial up; any driver may take it over at once.
@@ -150,6 +217,9 @@ class SharedWriter(RunWriter):
         Raises:
             NotOwner: the trial is another driver's by now.
         """
+        self.persist(lambda: self._interrupt(number))
+
+    def _interrupt(self, number: int) -> None:
         trial_id = self._trial_id(number)
         with self._writing(), self._changing(trial_id) as session:
             self._storage.set_attribute(session, trial_id, INTERRUPTED, now())
@@ -157,11 +227,15 @@ class SharedWriter(RunWriter):
 
     @contextlib.contextmanager
     def _changing(self, trial_id: int) -> Iterator[Session]:
-        with self._storage.transaction() as session:
-            # A write that changes nothing, and that claims wait for.
-            if not _own(session, trial_id, self.owner, self.owner):
-                raise NotOwner
-            yield session
+        try:
+            with self._storage.transaction() as session:
+                # A write that changes nothing, and that claims wait for.
+                if not _own(session, trial_id, self.owner, self.owner):
+                    raise NotOwner
+                yield session
+        except UpdateFinishedTrialError:
+            # Ended by somebody else, or by a write of this driver's whose answer was lost.
+            raise NotOwner from None
 
     @contextlib.contextmanager
     def _turn_lock(self, seconds: float) -> Iterator[bool]:

@@ -70,10 +70,10 @@ class Storage(RDBStorage):
         return trial
 
     def add_trial(self, study_id: int, template: FrozenTrial) -> tuple[int, int]:
-        """A new trial's id and number.
+        """Write a new trial; its id and its number.
 
-        Optuna tries five times by itself, also after a try that was done and whose answer was
-        lost: the trial would be there twice. Who writes tries again (:mod:`nas.records.lasting`).
+        Optuna itself tries five times, also after a try that was done and whose answer was lost:
+        the trial would be there twice. Who writes tries again (:mod:`nas.records.lasting`).
         """
         with self.transaction() as session:
             models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
@@ -144,7 +144,7 @@ def directory_locked(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _creating_alone(url: str) -> Iterator[None]:
-    engine = sqlalchemy.create_engine(url, poolclass=NullPool)
+    engine = sqlalchemy.create_engine(url, poolclass=NullPool, **engine_settings(url))
     with engine.connect() as connection:
         # The table that is made last.
         made = connection.exec_driver_sql("SELECT to_regclass('alembic_version')").scalar()

@@ -62,12 +62,6 @@ class RunWriter:
     busy_seconds = BUSY_SECONDS
     """How long a write waits for a SQLite file that another program has locked."""
 
-    is_away = False
-    """Whether the storage did not answer when it was last asked; this writer does not wait then."""
-
-    notice = ""
-    """For how long the storage is away and how long it may be; empty where it is not."""
-
     def __init__(
         self,
         location: Location,
@@ -167,12 +161,24 @@ class RunWriter:
         """Replace what the study holds under a key of its own; JSON data."""
         self._set_study(key, value)
 
+    # ------------------------------------------------------------------ a storage that is away
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the storage did not answer when it was last asked; this writer does not wait."""
+        return False
+
+    @property
+    def notice(self) -> str:
+        """What to tell of a storage that is away; empty where it is not."""
+        return ""
+
     def flush(self) -> bool:
-        """Write what waits for the storage, if anything does; whether all is written."""
+        """Write what waits for the storage; whether all is written."""
         return True
 
     def settle(self, is_hurried: Callable[[], bool]) -> None:
-        """Write all that waits, however long that takes; ``is_hurried`` ends it."""
+        """Wait until all is written, or somebody is in a hurry."""
 
     def close(self) -> None:
         """Give the database back."""

@@ -11,13 +11,13 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.cost import COST_LABELS
 from nas.records import Run, RunSettings
-from nas.records.drivers import GRACE_SECONDS, names, this_driver
-from nas.records.lasting import WAIT_SECONDS, LastingWriter, take_up
+from nas.records.drivers import names, this_driver
+from nas.records.lasting import LastingWriter, take_up
 from nas.records.sharing import SharedWriter, alone
 from nas.records.stored import LATENCY_TABLE
 from nas.records.writing import RunExists, create_run, has_run
@@ -31,18 +31,23 @@ from nas.search.prepare import Prepared, exists_message
 from nas.search.proposals import Proposals
 from nas.search.samplers import Mirror, distributions_of
 from nas.search.study import DriverLock
-from nas.search.together import SharedSearch
+from nas.search.together import LONG_TURN_SECONDS, SharedSearch
 from nas.task import Task
 
 OF_THE_RUN = ("trials", "seconds", "device_seconds", "patience", "sampler", "halving", "first")
 """Settings that may change while nobody drives a run."""
 
 
+@dataclass(frozen=True)
+class Waits:
+    """How long the others wait for a driver that is not heard of, and it for its storage."""
+
+    grace_seconds: float
+    storage_wait_seconds: float
+
+
 def drive(
-    prepared: Prepared,
-    executor: Executor,
-    display: Display,
-    storage_wait_seconds: float = WAIT_SECONDS,
+    prepared: Prepared, executor: Executor, display: Display, storage_wait_seconds: float
 ) -> Run:
     """Drive a run alone, from the beginning or from where it was left.
 
@@ -88,7 +93,7 @@ def drive_together(
     executor: Executor,
     display: Display,
     prepare_again: Callable[[], Prepared],
-    grace_seconds: float | None = None,
+    waits: Waits,
 ) -> Run:
     """Drive a run with others, or as the first of them; ``prepare_again`` finds it there.
 
@@ -110,10 +115,19 @@ def drive_together(
             _driver_name(),
             is_alone=False,
             workers=executor.capacity,
-            grace_seconds=GRACE_SECONDS if grace_seconds is None else grace_seconds,
+            grace_seconds=waits.grace_seconds,
         )
-        writer = SharedWriter(location, run.settings, distributions_of(prepared.space), me)
+        writer = SharedWriter(
+            location,
+            run.settings,
+            distributions_of(prepared.space),
+            me,
+            note=display.note,
+            wait_seconds=waits.storage_wait_seconds,
+        )
         try:
+            with writer.long_turn(LONG_TURN_SECONDS):
+                take_up(location, run.settings, display.note)
             parts = _parts(prepared, run, executor, display)
             search = SharedSearch(prepared.task, prepared.limits, writer=writer, **parts)
             try:
@@ -159,7 +173,7 @@ def _agree(prepared: Prepared, run: Run, search: SharedSearch, writer: SharedWri
             f"or change it when they have ended"
         )
     new = replace(recorded, **{name: getattr(given, name) for name in changed})
-    with writer.long_turn(10.0) as turn:
+    with writer.long_turn(LONG_TURN_SECONDS) as turn:
         turn.set_settings(new)
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from nas.architecture import Architecture
 from nas.latency.solitude import training
 from nas.records import RESULTS, Run
+from nas.records.drivers import GRACE_SECONDS
 from nas.records.lasting import WAIT_SECONDS
 from nas.search.data_digest import digest_data
 from nas.search.display import Display, NoDisplay
-from nas.search.driving import drive, drive_together
+from nas.search.driving import Waits, drive, drive_together
 from nas.search.executor import Executor
 from nas.search.prepare import Prepared, prepare, with_data
 from nas.search.ray_options import check_executor
@@ -192,7 +193,9 @@ def run_search(  # noqa: PLR0913 - the whole of a search's settings in one call
                 digest = prepared.settings.data
                 return again if digest is None else with_data(again, digest)
 
-            return drive_together(prepared, runner, shown, prepare_again, grace_seconds)
+            grace = GRACE_SECONDS if grace_seconds is None else grace_seconds
+            waits = Waits(grace_seconds=grace, storage_wait_seconds=storage_wait_seconds)
+            return drive_together(prepared, runner, shown, prepare_again, waits)
     finally:
         runner.close()
         shown.close()

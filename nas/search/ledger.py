@@ -51,12 +51,12 @@ class Trial:
         """It is submitted, for the first time or again."""
         self.tries += 1
         self.started, self.curve, self.last = now, [], None
+        self.is_curve_written = True
         self.is_training = False
 
     def take_up(self, now: float) -> None:
         """A worker has begun with it."""
         self.started, self.is_training = now, True
-        self.is_curve_written = True
 
     def add(self, result: RungResult) -> None:
         """It passed a rung."""

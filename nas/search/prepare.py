@@ -251,7 +251,7 @@ def _notes(recorded: RunSettings, device: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_company(request: SearchRequest) -> None:
+def _check_joining(request: SearchRequest) -> None:
     if request.join and request.resume:
         raise ValueError("join goes on with a run as well: leave out resume")
     if request.grace_seconds is not None and not request.join:
@@ -261,7 +261,7 @@ def _check_company(request: SearchRequest) -> None:
 
 
 def _check_request(request: SearchRequest) -> None:
-    _check_company(request)
+    _check_joining(request)
     if request.objectives is not None:
         check_objectives(request.objectives)
     if not request.storage_wait_seconds >= 0:

@@ -45,6 +45,9 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+# Tune 2.60 ends its whole loop where Ray's monitor ends a worker for want of memory. Left to the
+# kernel, it is an actor that dies: one lost trial. A cluster's nodes have settings of their own.
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 # The study is the record: Tune's own would be written every ten seconds and grows with the trials.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
 # With Tune's default of one, actors would start one after the other.

@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nas.records import Ended, Outcome, Rejections, Run
@@ -49,12 +49,22 @@ UNFINISHED = ("interrupted", "failures")
 """Ends of a driver that are no end of the search."""
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """What a turn has brought: claimed trials, and new ones with their numbers."""
+
+    claimed: list[int]
+    numbers: list[int]
+    accepted: list[Accepted]
+
+
 class SharedSearch(Search):
     """One driver's work on a run that it shares with others."""
 
     def __init__(self, *arguments: Any, writer: SharedWriter, **named: Any) -> None:
         super().__init__(*arguments, writer=writer, **named)
         self._shared = writer
+        writer.is_hurried = lambda: bool(self._ending.stopped_by)
         self._heartbeat: Heartbeat | None = None
         self._drivers = Drivers((), 0.0)
         self._alive: frozenset[str] = frozenset()
@@ -135,13 +145,19 @@ class SharedSearch(Search):
             self._drop(number)
 
     def _say_begun(self, killed: Ended) -> None:
-        with self._shared.long_turn(LONG_TURN_SECONDS) as turn:
-            turn.set_ended(killed)
+        def say() -> None:
+            with self._shared.long_turn(LONG_TURN_SECONDS) as turn:
+                turn.set_ended(killed)
+
+        self._shared.persist(say)
 
     def _say_ended(self, ended: Ended) -> None:
         """The last driver says how the search has ended, and whoever sees that it is over."""
         assert self._heartbeat is not None
         self._heartbeat.stop()
+        self._shared.persist(lambda: self._say_goodbye(ended))
+
+    def _say_goodbye(self, ended: Ended) -> None:
         with self._shared.long_turn(LONG_TURN_SECONDS) as turn:
             self._settle(turn)
             before = turn.ended()
@@ -179,12 +195,25 @@ class SharedSearch(Search):
         return not is_dry and self._ending.allows_another(self._num_training() + more)
 
     def _take_turn(self, room: int) -> bool:
-        """Look, claim and propose for so many free workers; whether there is more to do at once."""
+        """Take a turn, if it can be had now; whether there is more to do at once."""
+        try:
+            begun = self._use_turn(room)
+        except OSError as error:
+            # Whether it has come true is not known: the next look finds out.
+            self._shared.wait_for_storage(error)
+            return True
+        if begun is None:
+            return False
+        self._begin_all(begun)
+        return bool(begun.claimed or begun.accepted)
+
+    def _use_turn(self, room: int) -> _Begun | None:
+        """Look, claim and propose for so many free workers; None where others have the turn."""
         accepted: list[Accepted] = []
         try:
             with self._shared.turn(TICK_SECONDS) as turn:
                 if turn is None:
-                    return False
+                    return None
                 self._take_news(turn.news())
                 claimable = self._claimable(room)
                 accepted = self._propose_some(room - sum(map(self._trains, claimable)))
@@ -198,16 +227,13 @@ class SharedSearch(Search):
             raise
         if sums is not None:
             self._know_settled(sums)
-        self._begin_all(claimed, numbers, accepted)
-        return bool(claimed or accepted)
+        return _Begun(claimed, numbers, accepted)
 
-    def _begin_all(
-        self, claimed: Sequence[int], numbers: Sequence[int], accepted: Sequence[Accepted]
-    ) -> None:
+    def _begin_all(self, begun: _Begun) -> None:
         """What a turn has brought is true now: queue it."""
-        for number in claimed:
+        for number in begun.claimed:
             self._take_over(number)
-        for number, one in zip(numbers, accepted, strict=True):
+        for number, one in zip(begun.numbers, begun.accepted, strict=True):
             assert number == self._next, "somebody adds trials out of turn"
             self._next += 1
             self._ending.expect(one.proposal.expected_share)
@@ -215,7 +241,7 @@ class SharedSearch(Search):
             self._ledger.trainer_of(number)
             self._open.add(number)
         self._enter_waiting()
-        for number in (*claimed, *numbers):
+        for number in (*begun.claimed, *begun.numbers):
             self._mine.add(number)
             self._owners[number] = self._shared.owner
             self._enter(number)
