@@ -31,6 +31,11 @@ class Served:
         self._thread = threading.Thread(target=self.server.run, daemon=True)
         self._thread.start()
 
+    def _hear(self, message):
+        # Where WebGL is software, the browser says of its own driver that it is slow.
+        if message.type != "log" and "GL Driver Message" not in message.text:
+            self.complaints.append(message.text)
+
     def __enter__(self):
         return self
 
@@ -56,9 +61,7 @@ class Visit:
         self.requests, self.complaints = [], []
         self.page.set_default_timeout(SECONDS)
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on(
-            "console", lambda m: self.complaints.append(m.text) if m.type != "log" else None
-        )
+        self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         if script:  # runs before those of the page
             self.page.add_init_script(script)
