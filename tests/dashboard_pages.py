@@ -31,11 +31,6 @@ class Served:
         self._thread = threading.Thread(target=self.server.run, daemon=True)
         self._thread.start()
 
-    def _hear(self, message):
-        # Where WebGL is software, the browser says of its own driver that it is slow.
-        if message.type != "log" and "GL Driver Message" not in message.text:
-            self.complaints.append(message.text)
-
     def __enter__(self):
         return self
 
@@ -66,6 +61,11 @@ class Visit:
         if script:  # runs before those of the page
             self.page.add_init_script(script)
         self.page.goto(served.url + path)
+
+    def _hear(self, message):
+        # Where WebGL is software, the browser says of its own driver that it is slow.
+        if message.type != "log" and "GL Driver Message" not in message.text:
+            self.complaints.append(message.text)
 
     def __enter__(self):
         return self
