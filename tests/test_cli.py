@@ -250,7 +250,8 @@ def test_module_and_console_script_are_the_same() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == (
-        "error: nothing.json: there is no such file; give an architecture's JSON file or a preset\n"
+        "error: nothing.json: there is no such file; "
+        "give a run, an architecture's JSON file or a preset\n"
     )
     assert main(["cost", "nothing.json"]) == 2
 
