@@ -436,7 +436,7 @@ def test_averages_and_the_best_epoch_survive_an_interruption(
 
 def test_a_validation_part_is_part_of_the_settings(folder: Path, tmp_path: Path) -> None:
     train(folder, tmp_path, settings=validated(folder, epochs=1))
-    with pytest.raises(ValueError, match="another validation_images: 20, not None"):
+    with pytest.raises(ValueError, match="with validation_images 20, not None"):
         train(
             folder,
             tmp_path,
