@@ -192,7 +192,7 @@ def test_auto_precision_agrees_with_what_it_became(folder: Path, tmp_path: Path)
         )
     became = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["precision"]
     other = "float32" if became == "bfloat16" else "bfloat16"
-    with pytest.raises(ValueError, match=f"another precision: 'auto', not '{other}'"):
+    with pytest.raises(ValueError, match=f"with precision 'auto', not '{other}'"):
         train(folder, tmp_path, resume=True, settings=settings_of(folder, precision=other))
     same = settings_of(folder, precision=became)
     report = train(folder, tmp_path, resume=True, settings=same)

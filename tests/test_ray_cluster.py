@@ -150,7 +150,7 @@ def test_ctrl_c_ends_ray_and_a_resume_goes_on_from_the_checkpoints(tmp_path: Pat
         left = ray_processes(process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, (out, err)
+        assert process.returncode == 130, (out, err)
         _, alive = psutil.wait_procs(left, timeout=50)
         assert alive == []
     assert "stopped by Ctrl-C" in err

@@ -155,8 +155,8 @@ class TestDriver:
     def test_what_the_storage_has_to_do_for_a_trial(self, curves, tmp_path):
         one = summary(found(curves, tmp_path, halving=False, trials=24))
         rungs = len(curves.task.rungs)
-        # Its row, its curve at each rung, its result, its end; the study's own are few.
-        assert one["per_trial"]["transactions"] == pytest.approx(1 + rungs + 2, abs=0.3)
+        # Its row, its curve at a rung, its end with the last of the curve; the study's own are few.
+        assert 2 <= one["per_trial"]["transactions"] <= 1 + rungs + 1
         assert one["per_trial"]["statements"] < 45
         parameters = len(curves.space.parameters)
         assert one["per_trial"]["rows"] == pytest.approx(parameters + 6, abs=1)

@@ -123,6 +123,13 @@ class SimulatedExecutor:
             self._reports = [one for one in self._reports if one.number != number]
             self._release(number, now)
 
+    def is_held(self, number: int) -> bool:
+        """No job hangs here."""
+        return False
+
+    def discard(self, number: int) -> None:
+        """Nothing is kept."""
+
     def close(self) -> None:
         """Those that are free wait until the end."""
         now = self._clock.monotonic()

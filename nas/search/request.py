@@ -37,7 +37,7 @@ class SearchRequest:
     storage: str | None = None
     storage_wait_seconds: float = WAIT_SECONDS
     resume: bool = False
-    trains_here: bool = True
-    """False: trials train on other machines, which may have a device that this one has not."""
     join: bool = False
     grace_seconds: float | None = None
+    trains_here: bool = True
+    """False: trials train on other machines, which may have a device that this one has not."""
