@@ -63,6 +63,7 @@ class Heartbeat:
             ValueError: another driver is at work that it cannot work with.
             sqlalchemy.exc.SQLAlchemyError: the database cannot be written.
         """
+        ENDED.discard(self._driver.name)
         with self._engine.begin() as connection:
             found = read_drivers(connection, self._study_id)
             check_company(self._name, self._driver, found)
