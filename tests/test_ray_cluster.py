@@ -78,6 +78,8 @@ def test_a_node_joins_and_dies_and_nothing_is_lost(tmp_path: Path, two_nodes: Cl
         str(tmp_path),
         "--trials",
         "6",
+        "--images",  # long enough for the node to die while they run
+        "8000",
         "--ray-address",
         address,
     ]

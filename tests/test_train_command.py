@@ -189,12 +189,15 @@ def test_a_wrong_recipe_file_is_one_line_and_nothing_is_written(fault: str, plac
     ("words", "phrases"),
     [
         (("--recipe", "none.yaml"), ["none.yaml: no such file"]),
-        (("--recipe", "fast"), ["--recipe", "must be one of default, paper, cifar", "'fast'"]),
+        (("--recipe", "fast"), ["--recipe", "Known: cifar, default, paper", "'fast'"]),
         (("--classes", "2"), ["folder:images has 3 classes, and the classifier would have 2"]),
         (("--resolution", "1"), ["does not fit a map of 1x1 pixels"]),
         (("--validation", "72"), ["from 1 to 71 of the 72 training images, not 72"]),
         (("--validation", "0"), ["--validation", "'0'"]),
-        (("--threads", "many"), ["--threads must be auto or an integer from 1, not 'many'"]),
+        (
+            ("--threads", "many"),
+            ["--threads must be auto or an integer from 1 to 1,024, not 'many'"],
+        ),
         (("--threads", "0"), ["--threads", "'0'"]),
         (("--out", "small.json"), ["small.json: file exists"]),
         (("--out", "small.json/out"), ["small.json/out: not a directory"]),

@@ -147,7 +147,9 @@ class SharedSearch(Search):
     def _say_begun(self, killed: Ended) -> None:
         def say() -> None:
             with self._shared.long_turn(LONG_TURN_SECONDS) as turn:
-                turn.set_ended(killed)
+                # Who comes when all is done leaves standing what the others said of the end.
+                if turn.ended() is None or self._ending.ended(0, 0) is None:
+                    turn.set_ended(killed)
 
         self._shared.persist(say)
 
