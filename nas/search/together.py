@@ -66,6 +66,7 @@ class SharedSearch(Search):
         self._shared = writer
         writer.is_hurried = lambda: bool(self._ending.stopped_by)
         self._heartbeat: Heartbeat | None = None
+        self._said_before: Ended | None = None
         self._drivers = Drivers((), 0.0)
         self._alive: frozenset[str] = frozenset()
         self._open: set[int] = set()
@@ -101,6 +102,7 @@ class SharedSearch(Search):
         with self._shared.long_turn(LONG_TURN_SECONDS):
             found = heartbeat.enter()
         self._heartbeat = heartbeat
+        self._said_before = run.ended_so_far
         self._ending.restore(max(run.elapsed_seconds, found.seconds))
         self._drivers = found
         if self.others:
@@ -147,9 +149,12 @@ class SharedSearch(Search):
     def _say_begun(self, killed: Ended) -> None:
         def say() -> None:
             with self._shared.long_turn(LONG_TURN_SECONDS) as turn:
+                said = turn.ended()
+                is_over = said is not None and said.kind not in UNFINISHED
                 # Who comes when all is done leaves standing what the others said of the end.
-                if turn.ended() is None or self._ending.ended(0, 0) is None:
-                    turn.set_ended(killed)
+                if is_over and (said != self._said_before or self._ending.ended(0, 0)):
+                    return
+                turn.set_ended(killed)
 
         self._shared.persist(say)
 
