@@ -33,9 +33,16 @@ def finish(run: Run) -> int:
     so_far = run.ended_so_far
     # Where other drivers are at work and the search is not over, this one was stopped.
     is_left = run.state == "running" and so_far is not None and so_far.kind == "interrupted"
-    if run.state == "interrupted" or is_left:
+    if (run.state == "interrupted" or is_left) and not _is_done(run):
         return 130
     return 0 if data["front"] else 1
+
+
+def _is_done(run: Run) -> bool:
+    """Whether as many trials were trained as asked for, whatever other drivers still say."""
+    asked, trials = run.settings.trials, run.trials
+    trained = trials["state"].isin(("complete", "pruned")) & ~trials["reused"]
+    return asked is not None and int(trained.sum()) >= asked
 
 
 def _knee(data: dict[str, object]) -> str:
